@@ -14,7 +14,6 @@ import type {
   LeaseCheckpointRequest,
   LeaseGrantRequest,
   PutRequest,
-  RangeRequest,
   TxnRequest,
 } from "../etcd/rpc_pb";
 import { file_etcd_rpc } from "../etcd/rpc_pb";
@@ -26,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
 export const file_keelson_command: GenFile =
   /*@__PURE__*/
   fileDesc(
-    "ChVrZWVsc29uL2NvbW1hbmQucHJvdG8SB2tlZWxzb24i0AUKB0NvbW1hbmQSDwoHdmVyc2lvbhgBIAEoDRImCgpyZXF1ZXN0X2lkGAIgASgLMhIua2VlbHNvbi5SZXF1ZXN0SWQSDAoEdXNlchgDIAEoCRIVCg1hdXRoX3JldmlzaW9uGAQgASgEEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoDBIWCg5wcm9wb3NlZF9hdF9tcxgGIAEoAxInCgNwdXQYECABKAsyGC5ldGNkc2VydmVycGIuUHV0UmVxdWVzdEgAEjgKDGRlbGV0ZV9yYW5nZRgRIAEoCzIgLmV0Y2RzZXJ2ZXJwYi5EZWxldGVSYW5nZVJlcXVlc3RIABInCgN0eG4YEiABKAsyGC5ldGNkc2VydmVycGIuVHhuUmVxdWVzdEgAEjUKCmNvbXBhY3Rpb24YEyABKAsyHy5ldGNkc2VydmVycGIuQ29tcGFjdGlvblJlcXVlc3RIABI2CgtsZWFzZV9ncmFudBgUIAEoCzIfLmV0Y2RzZXJ2ZXJwYi5MZWFzZUdyYW50UmVxdWVzdEgAEiwKDGxlYXNlX3Jldm9rZRgVIAEoCzIULmtlZWxzb24uTGVhc2VSZXZva2VIABJAChBsZWFzZV9jaGVja3BvaW50GBYgASgLMiQuZXRjZHNlcnZlcnBiLkxlYXNlQ2hlY2twb2ludFJlcXVlc3RIABIrCgVhbGFybRgXIAEoCzIaLmV0Y2RzZXJ2ZXJwYi5BbGFybVJlcXVlc3RIABIwCg5wdWJsaXNoX21lbWJlchgYIAEoCzIWLmtlZWxzb24uUHVibGlzaE1lbWJlckgAEjIKD2NsdXN0ZXJfdmVyc2lvbhgZIAEoCzIXLmtlZWxzb24uQ2x1c3RlclZlcnNpb25IABIrCgVyYW5nZRgaIAEoCzIaLmV0Y2RzZXJ2ZXJwYi5SYW5nZVJlcXVlc3RIAEILCglvcGVyYXRpb24iRQoJUmVxdWVzdElkEhEKCW1lbWJlcl9pZBgBIAEoBhITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBCIyCgtMZWFzZVJldm9rZRIKCgJpZBgBIAEoAxIXCg9leHBpcmVkX2luX3Rlcm0YAiABKAQiRQoNUHVibGlzaE1lbWJlchIRCgltZW1iZXJfaWQYASABKAYSDAoEbmFtZRgCIAEoCRITCgtjbGllbnRfdXJscxgDIAMoCSIhCg5DbHVzdGVyVmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgJYgZwcm90bzM",
+    "ChVrZWVsc29uL2NvbW1hbmQucHJvdG8SB2tlZWxzb24iowUKB0NvbW1hbmQSDwoHdmVyc2lvbhgBIAEoDRImCgpyZXF1ZXN0X2lkGAIgASgLMhIua2VlbHNvbi5SZXF1ZXN0SWQSDAoEdXNlchgDIAEoCRIVCg1hdXRoX3JldmlzaW9uGAQgASgEEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoDBIWCg5wcm9wb3NlZF9hdF9tcxgGIAEoAxInCgNwdXQYECABKAsyGC5ldGNkc2VydmVycGIuUHV0UmVxdWVzdEgAEjgKDGRlbGV0ZV9yYW5nZRgRIAEoCzIgLmV0Y2RzZXJ2ZXJwYi5EZWxldGVSYW5nZVJlcXVlc3RIABInCgN0eG4YEiABKAsyGC5ldGNkc2VydmVycGIuVHhuUmVxdWVzdEgAEjUKCmNvbXBhY3Rpb24YEyABKAsyHy5ldGNkc2VydmVycGIuQ29tcGFjdGlvblJlcXVlc3RIABI2CgtsZWFzZV9ncmFudBgUIAEoCzIfLmV0Y2RzZXJ2ZXJwYi5MZWFzZUdyYW50UmVxdWVzdEgAEiwKDGxlYXNlX3Jldm9rZRgVIAEoCzIULmtlZWxzb24uTGVhc2VSZXZva2VIABJAChBsZWFzZV9jaGVja3BvaW50GBYgASgLMiQuZXRjZHNlcnZlcnBiLkxlYXNlQ2hlY2twb2ludFJlcXVlc3RIABIrCgVhbGFybRgXIAEoCzIaLmV0Y2RzZXJ2ZXJwYi5BbGFybVJlcXVlc3RIABIwCg5wdWJsaXNoX21lbWJlchgYIAEoCzIWLmtlZWxzb24uUHVibGlzaE1lbWJlckgAEjIKD2NsdXN0ZXJfdmVyc2lvbhgZIAEoCzIXLmtlZWxzb24uQ2x1c3RlclZlcnNpb25IAEILCglvcGVyYXRpb24iRQoJUmVxdWVzdElkEhEKCW1lbWJlcl9pZBgBIAEoBhITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBCIyCgtMZWFzZVJldm9rZRIKCgJpZBgBIAEoAxIXCg9leHBpcmVkX2luX3Rlcm0YAiABKAQiRQoNUHVibGlzaE1lbWJlchIRCgltZW1iZXJfaWQYASABKAYSDAoEbmFtZRgCIAEoCRITCgtjbGllbnRfdXJscxgDIAMoCSIhCg5DbHVzdGVyVmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgJYgZwcm90bzM",
     [file_etcd_rpc],
   );
 
@@ -147,13 +146,6 @@ export type Command = Message<"keelson.Command"> & {
          */
         value: ClusterVersion;
         case: "clusterVersion";
-      }
-    | {
-        /**
-         * @generated from field: etcdserverpb.RangeRequest range = 26;
-         */
-        value: RangeRequest;
-        case: "range";
       }
     | { case: undefined; value?: undefined };
 };
