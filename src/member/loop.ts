@@ -1,0 +1,187 @@
+/**
+ * The loop of a member: takes each Ready from consensus, makes it durable, sends its messages and has its
+ * committed entries applied. Pipelined: a new batch is taken while older ones are being written.
+ */
+import type { Raft } from "../consensus/raft";
+import type { ConfirmedRead, Entry, Message, Ready } from "../consensus/types";
+import { assert } from "../assert";
+import type { LogIndex } from "../ids";
+import { LogFullError } from "../storage/wal/errors";
+import type { DurableLog, LogBatch } from "../storage/wal/types";
+import type { Clock, Peers } from "./ports";
+
+/** What the loop calls at its stations. */
+export interface LoopHost {
+  /** Start of a turn: hand waiting proposals and reads to consensus. */
+  handIn(): void;
+  /** Applies a committed entry; false when it is too large for one slice: call again with the same entry. */
+  apply(entry: Entry): boolean;
+  /** Everything up to this index is applied; called once per run of entries. */
+  applied(index: LogIndex): void;
+  reads(reads: readonly ConfirmedRead[]): void;
+  /** Role, term or leader changed. */
+  stateChanged(): void;
+  /** The log's disk is full, or has space again. */
+  logFull(full: boolean): void;
+  /** A broken invariant or a failed disk: the process must end. */
+  fatal(error: unknown): void;
+}
+
+interface PendingBatch {
+  readonly batch: LogBatch;
+  readonly persist: NonNullable<Ready["persist"]>;
+  readonly sendAfterPersist: readonly Message[];
+}
+
+/** How long apply may hold the event loop; answers are sent in between, which costs about three times as much. */
+const applySliceMs = 3;
+/** A full disk is asked again this often. */
+const fullDiskRetryMs = 1_000;
+
+export class ConsensusLoop {
+  readonly #raft: Raft;
+  readonly #log: DurableLog;
+  readonly #clock: Clock;
+  readonly #peers: Peers;
+  readonly #host: LoopHost;
+  #scheduled = false;
+  #stopped = false;
+  /** Batches handed to the log and not yet durable, oldest first. */
+  #unpersisted: PendingBatch[] = [];
+  #logIsFull = false;
+  /** Committed entries that wait for apply, from `#queueHead` on. */
+  #queue: Entry[] = [];
+  #queueHead = 0;
+
+  constructor(raft: Raft, log: DurableLog, clock: Clock, peers: Peers, host: LoopHost) {
+    this.#raft = raft;
+    this.#log = log;
+    this.#clock = clock;
+    this.#peers = peers;
+    this.#host = host;
+  }
+
+  /** Committed entries that are not yet applied. */
+  get backlog(): number {
+    return this.#queue.length - this.#queueHead;
+  }
+
+  /** Something happened that consensus should see: runs a turn once pending input was read. */
+  wake(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    this.#clock.soon(this.#turn);
+  }
+
+  /** No further turn begins; batches already handed to the log still become durable. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  readonly #turn = (): void => {
+    this.#scheduled = false;
+    if (this.#stopped) return;
+    try {
+      this.#host.handIn();
+      while (this.#raft.hasReady()) this.#take(this.#raft.ready());
+      this.#applyQueued();
+      while (this.#raft.hasReady()) this.#take(this.#raft.ready());
+    } catch (error) {
+      this.#host.fatal(error);
+    }
+  };
+
+  #take(ready: Ready): void {
+    assert(ready.install === undefined, "a snapshot was offered to a member that cannot install one");
+    if (ready.stateChanged) this.#host.stateChanged();
+    if (ready.sendNow.length > 0) this.#peers.send(ready.sendNow);
+    if (ready.persist !== undefined) {
+      const pending = {
+        batch: { entries: ready.entries, hardState: ready.hardState },
+        persist: ready.persist,
+        sendAfterPersist: ready.sendAfterPersist,
+      };
+      this.#unpersisted.push(pending);
+      if (!this.#logIsFull) this.#append(pending);
+    } else if (ready.sendAfterPersist.length > 0) {
+      this.#peers.send(ready.sendAfterPersist);
+    }
+    if (ready.committed.length > 0) this.#enqueue(ready.committed);
+    if (ready.reads.length > 0) this.#host.reads(ready.reads);
+    for (const { low, high, bytesMax } of ready.wanted) {
+      this.#raft.supplyEntries(low, this.#log.read(low, high, bytesMax));
+    }
+  }
+
+  #append(pending: PendingBatch): void {
+    this.#log.append(pending.batch).then(
+      () => this.#persisted(pending),
+      (error: unknown) => this.#appendFailed(error),
+    );
+  }
+
+  #persisted(pending: PendingBatch): void {
+    assert(this.#unpersisted.shift() === pending, "log batches became durable out of order");
+    if (this.#logIsFull) {
+      this.#logIsFull = false;
+      this.#host.logFull(false);
+      for (const waiting of this.#unpersisted) this.#append(waiting);
+    }
+    if (pending.sendAfterPersist.length > 0) this.#peers.send(pending.sendAfterPersist);
+    this.#raft.persisted(pending.persist);
+    this.#turn();
+  }
+
+  /** A full disk wrote nothing: the oldest batch is tried again until there is space. Any other error is final. */
+  #appendFailed(error: unknown): void {
+    if (!(error instanceof LogFullError)) return this.#host.fatal(error);
+    if (this.#logIsFull) return;
+    this.#logIsFull = true;
+    this.#host.logFull(true);
+    this.#retryFullLog();
+  }
+
+  #retryFullLog(): void {
+    this.#clock.after(fullDiskRetryMs, () => {
+      const oldest = this.#unpersisted[0];
+      if (oldest === undefined || this.#stopped) return;
+      this.#log.append(oldest.batch).then(
+        () => this.#persisted(oldest),
+        (error: unknown) => {
+          if (error instanceof LogFullError) this.#retryFullLog();
+          else this.#host.fatal(error);
+        },
+      );
+    });
+  }
+
+  #enqueue(entries: readonly Entry[]): void {
+    if (this.#queueHead === this.#queue.length) {
+      this.#queue = entries as Entry[];
+      this.#queueHead = 0;
+      return;
+    }
+    this.#queue = this.#queue.slice(this.#queueHead).concat(entries);
+    this.#queueHead = 0;
+  }
+
+  /** Applies for one slice; what is left continues after pending input was served. */
+  #applyQueued(): void {
+    const startedAtMs = this.#clock.monotonicMs();
+    let appliedIndex = 0;
+    let outOfTime = false;
+    while (this.#queueHead < this.#queue.length && !outOfTime) {
+      const entry = this.#queue[this.#queueHead]!;
+      if (!this.#host.apply(entry)) break;
+      appliedIndex = entry.index;
+      this.#queueHead++;
+      outOfTime =
+        (this.#queueHead & 15) === 0 && this.#clock.monotonicMs() - startedAtMs >= applySliceMs;
+    }
+    if (appliedIndex > 0) {
+      this.#raft.appliedTo(appliedIndex);
+      this.#host.applied(appliedIndex);
+    }
+    if (this.#queueHead < this.#queue.length) this.wake();
+  }
+}
