@@ -88,20 +88,33 @@ export interface ConfirmedRead {
 /**
  * What the driver must do, in this order of durability: persist `hardState` and `entries` (one batch, one sync);
  * send `sendNow` at any time, also before the sync; send `sendAfterPersist` only once the batch is on disk, then
- * call `persisted`. `committed` entries may be applied at once: they are durable on a quorum. A new Ready may be
- * taken while older batches are being written.
+ * call `persisted`. `committed` entries may be applied at once: they are durable on a quorum and in the own log.
+ * A new Ready may be taken while older batches are being written.
  */
 export interface Ready {
+  /**
+   * Goes into the same batch as `entries`. When `mustSync` is false only its commit index moved, which may be
+   * written whenever convenient, or not at all: it is learned again. It then comes with no `persist`.
+   */
   readonly hardState: HardState | undefined;
+  /** True exactly when `persist` is present. */
+  readonly mustSync: boolean;
   readonly entries: readonly Entry[];
-  /** The last entry of the batch, or the log's end when the batch has none: hand it to `persisted`. */
+  /**
+   * The last entry of the batch, or the log's end when the batch has none: hand it to `persisted` when this batch
+   * and all before it are on disk. A batch may be empty: its messages then only wait for the older ones.
+   */
   readonly persist: { readonly term: Term; readonly index: LogIndex; readonly sequence: number } | undefined;
   readonly sendNow: readonly Message[];
   readonly sendAfterPersist: readonly Message[];
   readonly committed: readonly Entry[];
   readonly reads: readonly ConfirmedRead[];
+  /** Contexts of reads that can no longer be confirmed, because leadership was lost: ask again. */
+  readonly abandonedReads: readonly number[];
   /** Ranges [low, high) of entries that left memory and are needed again; answer with `supplyEntries`. */
   readonly wanted: readonly { readonly low: LogIndex; readonly high: LogIndex; readonly bytesMax: number }[];
+  /** A follower needs a snapshot newer than the last one named: answer with `snapshotAvailable`. */
+  readonly snapshotWanted: boolean;
   /** A snapshot that was offered by the leader and fits; install it, then call `snapshotInstalled`. */
   readonly install: SnapshotPosition | undefined;
   /** Role, term or leader changed since the last Ready. */
