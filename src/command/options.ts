@@ -7,10 +7,10 @@
 export interface Endpoint {
   /** The URL as it is shown to clients, for instance "http://127.0.0.1:2379". */
   readonly url: string;
-  readonly scheme: "http" | "unix";
-  /** Host name or IP address without brackets; the socket's path for scheme "unix". */
+  readonly scheme: "http" | "https";
+  /** Host name or IP address without brackets. */
   readonly host: string;
-  /** 0 asks for any free port; meaningless for scheme "unix". */
+  /** 0 asks for any free port. */
   readonly port: number;
 }
 
