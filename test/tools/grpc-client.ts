@@ -25,8 +25,7 @@ export interface Status {
 }
 
 export type Reply<Output extends DescMessage> =
-  | { readonly ok: true; readonly message: MessageShape<Output> }
-  | ({ readonly ok: false } & Status);
+  { readonly ok: true; readonly message: MessageShape<Output> } | ({ readonly ok: false } & Status);
 
 export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>>;
@@ -145,7 +144,9 @@ export class GrpcClient {
       status = statusOf(trailers) ?? status;
     });
     stream.on("data", (chunk: Buffer) => {
-      rest = takeFrames(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]), (body) => frames.push(body));
+      rest = takeFrames(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]), (body) =>
+        frames.push(body),
+      );
     });
     stream.on("error", () => {});
     stream.on("close", () => {

@@ -224,7 +224,8 @@ async function start(
     } catch (error) {
       await server.kill();
       // Another process may take a free port before we do; nothing else is tried twice.
-      const portTaken = error instanceof ServerEndedEarly && /address already in use|EADDRINUSE/.test(error.log);
+      const portTaken =
+        error instanceof ServerEndedEarly && /address already in use|EADDRINUSE/.test(error.log);
       if (!portTaken || options.port !== undefined || attempt === 3) throw error;
     }
   }
