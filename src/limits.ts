@@ -8,8 +8,11 @@ export const grpcOverheadBytes = 524_288;
 export const txnOpsMaxDefault = 128;
 /** The longest that anything may hold the event loop before it yields. */
 export const sliceBudgetMs = 10;
-/** Committed entries that may wait for apply before proposals are refused. */
-export const committedUnappliedMax = 5_000;
+/**
+ * Committed entries that may wait for apply before proposals are refused. etcd's bound is 5,000; here a whole
+ * group commit becomes committed at once, so the same pressure shows as a larger number.
+ */
+export const committedUnappliedMax = 20_000;
 /** The largest lease TTL in seconds. */
 export const leaseTtlSecondsMax = 9_000_000_000;
 /** Quota when --quota-backend-bytes is 0. */
@@ -20,3 +23,11 @@ export const applyCommitIntervalMs = 20;
 export const applyCommitBytes = 4 * 1024 ** 2;
 /** Proposals stop when less than this is free on the disk; deletes and compaction go on. */
 export const diskReserveBytes = 64 * 1024 ** 2;
+/** The newest log entries that recovery loads and consensus keeps in memory. */
+export const logTailBytesMax = 16 * 1024 ** 2;
+/** Proposals are refused while more than this waits for its commit. */
+export const uncommittedBytesMax = 256 * 1024 ** 2;
+/** Bytes of one append message to a follower, and of all that are on their way to it. */
+export const appendBytesMax = 1024 ** 2;
+export const inflightBytesMax = 32 * 1024 ** 2;
+export const inflightMessagesMax = 256;

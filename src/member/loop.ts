@@ -3,7 +3,7 @@
  * committed entries applied. Pipelined: a new batch is taken while older ones are being written.
  */
 import type { Raft } from "../consensus/raft";
-import type { ConfirmedRead, Entry, Message, Ready } from "../consensus/types";
+import type { ConfirmedRead, Entry, HardState, Message, Ready } from "../consensus/types";
 import { assert } from "../assert";
 import type { LogIndex } from "../ids";
 import { LogFullError } from "../storage/wal/errors";
@@ -14,11 +14,16 @@ import type { Clock, Peers } from "./ports";
 export interface LoopHost {
   /** Start of a turn: hand waiting proposals and reads to consensus. */
   handIn(): void;
-  /** Applies a committed entry; false when it is too large for one slice: call again with the same entry. */
-  apply(entry: Entry): boolean;
+  /**
+   * Applies a committed entry. "again": it is too large for one slice, call again with the same entry; "hold":
+   * nothing may be applied now, and the host wakes the loop when that is over.
+   */
+  apply(entry: Entry): "done" | "again" | "hold";
   /** Everything up to this index is applied; called once per run of entries. */
   applied(index: LogIndex): void;
   reads(reads: readonly ConfirmedRead[]): void;
+  /** Leadership was lost before these reads were confirmed. */
+  readsAbandoned(contexts: readonly number[]): void;
   /** Role, term or leader changed. */
   stateChanged(): void;
   /** The log's disk is full, or has space again. */
@@ -49,6 +54,8 @@ export class ConsensusLoop {
   /** Batches handed to the log and not yet durable, oldest first. */
   #unpersisted: PendingBatch[] = [];
   #logIsFull = false;
+  /** A hard state of which only the commit index moved: it rides along with the next batch. */
+  #lazyHardState: HardState | undefined;
   /** Committed entries that wait for apply, from `#queueHead` on. */
   #queue: Entry[] = [];
   #queueHead = 0;
@@ -97,17 +104,20 @@ export class ConsensusLoop {
     if (ready.sendNow.length > 0) this.#peers.send(ready.sendNow);
     if (ready.persist !== undefined) {
       const pending = {
-        batch: { entries: ready.entries, hardState: ready.hardState },
+        batch: { entries: ready.entries, hardState: ready.hardState ?? this.#lazyHardState },
         persist: ready.persist,
         sendAfterPersist: ready.sendAfterPersist,
       };
+      this.#lazyHardState = undefined;
       this.#unpersisted.push(pending);
       if (!this.#logIsFull) this.#append(pending);
-    } else if (ready.sendAfterPersist.length > 0) {
-      this.#peers.send(ready.sendAfterPersist);
+    } else {
+      this.#lazyHardState = ready.hardState ?? this.#lazyHardState;
+      if (ready.sendAfterPersist.length > 0) this.#peers.send(ready.sendAfterPersist);
     }
     if (ready.committed.length > 0) this.#enqueue(ready.committed);
     if (ready.reads.length > 0) this.#host.reads(ready.reads);
+    if (ready.abandonedReads.length > 0) this.#host.readsAbandoned(ready.abandonedReads);
     for (const { low, high, bytesMax } of ready.wanted) {
       this.#raft.supplyEntries(low, this.#log.read(low, high, bytesMax));
     }
@@ -169,19 +179,20 @@ export class ConsensusLoop {
   #applyQueued(): void {
     const startedAtMs = this.#clock.monotonicMs();
     let appliedIndex = 0;
+    let outcome: ReturnType<LoopHost["apply"]> = "done";
     let outOfTime = false;
     while (this.#queueHead < this.#queue.length && !outOfTime) {
       const entry = this.#queue[this.#queueHead]!;
-      if (!this.#host.apply(entry)) break;
+      outcome = this.#host.apply(entry);
+      if (outcome !== "done") break;
       appliedIndex = entry.index;
       this.#queueHead++;
-      outOfTime =
-        (this.#queueHead & 15) === 0 && this.#clock.monotonicMs() - startedAtMs >= applySliceMs;
+      outOfTime = (this.#queueHead & 15) === 0 && this.#clock.monotonicMs() - startedAtMs >= applySliceMs;
     }
     if (appliedIndex > 0) {
       this.#raft.appliedTo(appliedIndex);
       this.#host.applied(appliedIndex);
     }
-    if (this.#queueHead < this.#queue.length) this.wake();
+    if (this.#queueHead < this.#queue.length && outcome !== "hold") this.wake();
   }
 }

@@ -3,9 +3,11 @@
  * the operating system (`src/storage/disk.ts`, `src/member/system.ts`), tests to fakes, the simulator to virtual
  * time, disk and network.
  */
+import type { Database } from "bun:sqlite";
 import type { Message } from "../consensus/types";
-import type { MemberId } from "../ids";
 import type { Rng } from "../rng";
+import type { StateMachine } from "../state/state-machine";
+import type { DatabaseJobs } from "../storage/jobs/jobs";
 
 export type { Rng };
 
@@ -59,17 +61,13 @@ export interface Peers {
   close(): void;
 }
 
-/** Work for Worker threads: anything that fsyncs a database or copies it. */
-export interface Jobs {
-  run<Answer>(name: string, input: unknown): Promise<Answer>;
-}
-
 export interface Ports {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly disk: Disk;
   readonly peers: Peers;
-  readonly jobs: Jobs;
-  /** This member's own id. */
-  readonly memberId: MemberId;
+  /** Opens the state database of a directory, creating it when it is new. */
+  openDatabase(path: string): Database;
+  /** Starts what checkpoints and copies that database off the event loop. */
+  startDatabaseJobs(path: string, state: StateMachine): DatabaseJobs;
 }

@@ -4,7 +4,7 @@ import type { Raft } from "../consensus/raft";
 import { refuse } from "../errors";
 import type { LogIndex, Term } from "../ids";
 import { type Command, CommandSchema } from "../proto/gen/keelson/command_pb";
-import type { ApplyResult } from "../state/types";
+import type { ApplyResult } from "../state/results";
 
 /** A proposal on its way, with the times at which it passed the stations (monotonic milliseconds). */
 export interface Proposal {

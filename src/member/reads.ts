@@ -24,8 +24,17 @@ export class Reads {
   #asked: Round | undefined;
   /** Confirmed, waiting for apply; indexes never fall. */
   #confirmed: Round[] = [];
-  #appliedIndex = 0;
+  #appliedIndex: LogIndex;
   failed = 0;
+
+  constructor(appliedIndex: LogIndex) {
+    this.#appliedIndex = appliedIndex;
+  }
+
+  /** True while reads wait that consensus was not yet asked about. */
+  get waiting(): boolean {
+    return this.#collecting !== undefined;
+  }
 
   /** Resolves when a read of the local state is linearizable with every answer given before this call. */
   confirm(nowMs: number): Promise<void> {
@@ -68,10 +77,10 @@ export class Reads {
     }
   }
 
-  /** Leadership moved: a read that was asked of the old leader cannot be confirmed any more. */
-  leaderChanged(): void {
+  /** Leadership was lost: a read that was asked of the old leader cannot be confirmed any more. */
+  abandoned(context: number): void {
     const round = this.#asked;
-    if (round === undefined) return;
+    if (round === undefined || round.context !== context) return;
     this.#asked = undefined;
     this.failed++;
     round.reject(refuse("leaderChanged"));

@@ -1,0 +1,136 @@
+/**
+ * A member's directory: `lock`, `log/` with the Raft log, `state-N/` with the database of generation N. A snapshot
+ * from the leader becomes a new generation; one database's write-ahead log is never met by another database.
+ */
+import { join } from "node:path";
+import type { Database } from "bun:sqlite";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { encodeConfigurationChange } from "../consensus/configuration-change";
+import type { Entry } from "../consensus/types";
+import { type ClusterId, hexId, type MemberId, noMember } from "../ids";
+import { logTailBytesMax } from "../limits";
+import { MemberSchema } from "../proto/gen/etcd/rpc_pb";
+import { StateMachine } from "../state/state-machine";
+import { createLog, logExists, openLog } from "../storage/wal/log";
+import type { DurableLog, LogObserver, RecoveredLog } from "../storage/wal/types";
+import { clusterIdOf, memberIdOf } from "./identity";
+import type { Ports } from "./ports";
+
+/** A member of the configuration that a cluster starts with. */
+export interface InitialMember {
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+}
+
+export interface DataDirectoryOptions {
+  readonly dataDirectory: string;
+  /** Only looked at by a new member: afterwards the log knows. */
+  readonly name: string;
+  readonly initialCluster: readonly InitialMember[];
+  readonly clusterToken: string;
+  /** Receives how long the index took to rebuild, and what was repaired. */
+  readonly report: (message: string, fields: Record<string, unknown>) => void;
+  readonly logObserver?: LogObserver;
+}
+
+export interface OpenedData {
+  readonly log: DurableLog;
+  readonly recovered: RecoveredLog;
+  readonly database: Database;
+  readonly databasePath: string;
+  readonly state: StateMachine;
+  readonly clusterId: ClusterId;
+  readonly memberId: MemberId;
+}
+
+/** The generation that a member starts with. */
+const firstGeneration = 1;
+
+/** Opens what is there, or begins a new member of the initial cluster. Throws when anything is damaged. */
+export async function openDataDirectory(options: DataDirectoryOptions, ports: Ports): Promise<OpenedData> {
+  const { disk } = ports;
+  const logDirectory = join(options.dataDirectory, "log");
+  const stateDirectory = join(options.dataDirectory, `state-${firstGeneration}`);
+  const databasePath = join(stateDirectory, "state.db");
+  disk.makeDirectory(stateDirectory);
+
+  if (!logExists(logDirectory, disk)) {
+    const { identity } = bootstrap(options);
+    const log = await createLog({ directory: logDirectory, disk, identity });
+    await log.close();
+  }
+  const database = ports.openDatabase(databasePath);
+  const startedAtMs = ports.clock.monotonicMs();
+  const state = StateMachine.open(database);
+  options.report("opened the state database", {
+    keys: state.sizes().keys,
+    revision: state.revision,
+    tookMs: Math.round(ports.clock.monotonicMs() - startedAtMs),
+  });
+  const opened = await openLog({
+    directory: logDirectory,
+    disk,
+    tailBytesMax: logTailBytesMax,
+    appliedIndex: state.appliedIndex,
+    observer: options.logObserver,
+  });
+  const { log } = opened;
+  let { recovered } = opened;
+  if (recovered.repaired !== undefined) {
+    options.report("cut an unsynced tail off the log", { ...recovered.repaired });
+  }
+  if (recovered.lastIndex === 0) {
+    const { identity, first } = bootstrap(options);
+    if (identity.memberId !== recovered.identity.memberId) {
+      throw new Error(
+        `the data directory ${options.dataDirectory} was begun by member ${hexId(recovered.identity.memberId)}, ` +
+          `but --initial-cluster makes this ${hexId(identity.memberId)}; start with the former flags, or with an empty --data-dir`,
+      );
+    }
+    await log.append(first);
+    recovered = {
+      ...recovered,
+      hardState: first.hardState,
+      tail: first.entries,
+      lastIndex: first.entries.length,
+    };
+    options.report("began a new member", {
+      clusterId: hexId(identity.clusterId),
+      memberId: hexId(identity.memberId),
+    });
+  }
+  return { log, recovered, database, databasePath, state, ...recovered.identity };
+}
+
+/**
+ * The identity of a new member and the first entries of its log: one configuration change per initial member, all
+ * committed in term 1, the same on every member (as etcd does it).
+ */
+function bootstrap(options: DataDirectoryOptions) {
+  const members = options.initialCluster
+    .map((member) => ({ ...member, id: memberIdOf(member.peerUrls, options.clusterToken) }))
+    .sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+  const own = members.find((member) => member.name === options.name);
+  if (own === undefined) {
+    throw new Error(
+      `--initial-cluster has no member with this member's name, ${JSON.stringify(options.name)}`,
+    );
+  }
+  const entries = members.map((member, position): Entry => ({
+    term: 1,
+    index: position + 1,
+    kind: "configuration",
+    data: encodeConfigurationChange({
+      type: "add-voter",
+      memberId: member.id,
+      context: toBinary(
+        MemberSchema,
+        create(MemberSchema, { ID: member.id, peerURLs: [...member.peerUrls] }),
+      ),
+    }),
+  }));
+  return {
+    identity: { clusterId: clusterIdOf(members.map((member) => member.id)), memberId: own.id },
+    first: { entries, hardState: { term: 1, vote: noMember, commit: entries.length } },
+  };
+}

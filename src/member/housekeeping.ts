@@ -1,0 +1,218 @@
+/**
+ * What a member does besides serving: commits the open database transaction, checkpoints the database and cuts the
+ * log behind it, removes compacted rows and gives their space back, compacts by schedule.
+ */
+import type { LogIndex, Term } from "../ids";
+import type { DatabaseJobs, SnapshotFile } from "../storage/jobs/jobs";
+import type { DurableLog } from "../storage/wal/types";
+import { startAutoCompaction } from "./auto-compaction";
+import type { Member } from "./member";
+import type { CancelTimer, Clock } from "./ports";
+
+export interface HousekeepingParts {
+  readonly member: Member;
+  readonly log: DurableLog;
+  readonly clock: Clock;
+  readonly jobs: DatabaseJobs;
+  /** Apply may go on. */
+  readonly wake: () => void;
+  readonly logCut: (index: LogIndex, term: Term | undefined) => void;
+  readonly report: (level: "info" | "warn", message: string, fields?: Record<string, unknown>) => void;
+  readonly fatal: (error: unknown) => void;
+}
+
+/** A checkpoint is due when SQLite's write-ahead log is this large ... */
+const checkpointBytes = 64 * 1024 ** 2;
+/** ... or this old. */
+const checkpointIntervalMs = 30_000;
+/** Pages given back in one step. */
+const vacuumPages = 64;
+const vacuumPauseMs = 5;
+/** While apply is held for a checkpoint, its end is looked for this often. */
+const holdPollMs = 1;
+
+export class Housekeeping {
+  readonly #parts: HousekeepingParts;
+  #stopped = false;
+  #flushTimer: CancelTimer | undefined;
+  #stopAutoCompaction: CancelTimer = () => {};
+  #checkpoint: Promise<void> | undefined;
+  #checkpointedAtMs = 0;
+  #compacting = false;
+  /** Callers of a physical compaction, and of a defragmentation. */
+  #compactionWaiters: (() => void)[] = [];
+  #vacuuming = false;
+  #vacuumWaiters: (() => void)[] = [];
+  #holdPolled = false;
+
+  constructor(parts: HousekeepingParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    const { member, clock } = this.#parts;
+    this.#checkpointedAtMs = clock.monotonicMs();
+    this.#watchCheckpoint();
+    if (member.state.compactionPending) this.compact();
+    const { autoCompaction } = member.options;
+    if (autoCompaction === undefined) return;
+    this.#stopAutoCompaction = startAutoCompaction(autoCompaction, clock, {
+      isLeader: () => member.isLeader,
+      get revision() {
+        return member.revision;
+      },
+      compact: async (revision) => {
+        await member.write({
+          case: "compaction",
+          value: { $typeName: "etcdserverpb.CompactionRequest", revision: BigInt(revision), physical: false },
+        });
+      },
+      report: (message, fields) => this.#parts.report("info", message, fields),
+    });
+  }
+
+  /** True while the database must not be written; wakes the loop when that is over. */
+  get holding(): boolean {
+    const { jobs, clock, wake } = this.#parts;
+    if (!jobs.holding) return false;
+    if (!this.#holdPolled) {
+      this.#holdPolled = true;
+      clock.after(holdPollMs, () => {
+        this.#holdPolled = false;
+        wake();
+      });
+    }
+    return true;
+  }
+
+  /** Entries were applied: their transaction is committed within the commit interval. */
+  applied(): void {
+    if (this.#flushTimer !== undefined) return;
+    const { member, clock } = this.#parts;
+    this.#flushTimer = clock.after(member.options.applyCommitIntervalMs, () => {
+      this.#flushTimer = undefined;
+      this.#guarded(() => this.#flush());
+    });
+  }
+
+  #flush(): void {
+    const { member, jobs } = this.#parts;
+    if (this.#stopped) return;
+    if (member.state.pending || jobs.holding) return this.applied();
+    member.state.flush();
+    if (jobs.walBytes >= checkpointBytes) this.#runCheckpoint();
+  }
+
+  #watchCheckpoint(): void {
+    const { member, clock, jobs } = this.#parts;
+    clock.after(1_000, () => {
+      if (this.#stopped) return;
+      const due = clock.monotonicMs() - this.#checkpointedAtMs >= checkpointIntervalMs;
+      if (due && jobs.coveredIndex < member.state.flushedIndex) this.#runCheckpoint();
+      this.#watchCheckpoint();
+    });
+  }
+
+  #runCheckpoint(): void {
+    if (this.#checkpoint !== undefined || this.#stopped) return;
+    const { jobs, clock, log, member, logCut, fatal } = this.#parts;
+    this.#checkpoint = jobs
+      .checkpoint()
+      .then(async (coveredIndex) => {
+        const cutIndex = coveredIndex - member.options.catchupEntries;
+        if (cutIndex <= log.firstIndex || this.#stopped) return;
+        const term = log.term(cutIndex);
+        await log.cut(cutIndex);
+        logCut(cutIndex, term);
+      })
+      .catch(fatal)
+      .finally(() => {
+        this.#checkpoint = undefined;
+        this.#checkpointedAtMs = clock.monotonicMs();
+        this.#parts.wake();
+      });
+  }
+
+  /** Rows below the compacted revision wait to be removed: does it in batches, with pauses between them. */
+  compact(): void {
+    if (this.#compacting) return;
+    this.#compacting = true;
+    this.#compactionStep();
+  }
+
+  #compactionStep(): void {
+    const { member, clock, jobs } = this.#parts;
+    clock.after(member.options.compactionPauseMs, () => {
+      this.#guarded(() => {
+        if (this.#stopped) return;
+        if (jobs.holding || member.state.pending) return this.#compactionStep();
+        const step = member.state.compactionStep(member.options.compactionBatchRows);
+        this.applied();
+        if (!step.done) return this.#compactionStep();
+        this.#compacting = false;
+        for (const waiter of this.#compactionWaiters.splice(0)) waiter();
+        this.#vacuum();
+      });
+    });
+  }
+
+  /** Resolves when no compacted row is left. */
+  compactionFinished(): Promise<void> {
+    if (!this.#compacting) return Promise.resolve();
+    return new Promise((resolve) => this.#compactionWaiters.push(resolve));
+  }
+
+  /** Gives every free page back to the file system, a few at a time; resolves when none are left. */
+  defragment(): Promise<void> {
+    const finished = new Promise<void>((resolve) => this.#vacuumWaiters.push(resolve));
+    this.#vacuum();
+    return finished;
+  }
+
+  #vacuum(): void {
+    if (this.#vacuuming) return;
+    this.#vacuuming = true;
+    this.#vacuumStep();
+  }
+
+  #vacuumStep(): void {
+    const { member, clock, jobs } = this.#parts;
+    clock.after(vacuumPauseMs, () => {
+      this.#guarded(() => {
+        if (this.#stopped) return;
+        if (jobs.holding || member.state.pending) return this.#vacuumStep();
+        const done = member.state.vacuumStep(vacuumPages);
+        this.applied();
+        if (!done) return this.#vacuumStep();
+        this.#vacuuming = false;
+        for (const waiter of this.#vacuumWaiters.splice(0)) waiter();
+      });
+    });
+  }
+
+  /** A consistent copy of the database as of now. */
+  takeSnapshotFile(path: string): Promise<SnapshotFile> {
+    return this.#parts.jobs.takeSnapshotFile(path);
+  }
+
+  /** Bytes of SQLite's write-ahead log. */
+  get databaseLogBytes(): number {
+    return this.#parts.jobs.walBytes;
+  }
+
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#parts.fatal(error);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#flushTimer?.();
+    this.#stopAutoCompaction();
+    await this.#checkpoint;
+    await this.#parts.jobs.close();
+  }
+}

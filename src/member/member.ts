@@ -1,0 +1,524 @@
+/**
+ * One running member: builds the parts, owns their lifetime, and is what the services talk to. The only place
+ * where the pure stations meet time, disk and network.
+ */
+import { join } from "node:path";
+import type { Database } from "bun:sqlite";
+import { assert } from "../assert";
+import { Raft, type Status } from "../consensus/raft";
+import { refuse, type RefusalName } from "../errors";
+import { type ClusterId, type LeaseId, type MemberId, noMember, type Revision, type Term } from "../ids";
+import {
+  appendBytesMax,
+  committedUnappliedMax,
+  inflightBytesMax,
+  inflightMessagesMax,
+  logTailBytesMax,
+  uncommittedBytesMax,
+} from "../limits";
+import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
+import { Headers } from "../service/encode";
+import type { ApplyResult } from "../state/results";
+import type { StateMachine } from "../state/state-machine";
+import type { DurableLog, LogObserver } from "../storage/wal/types";
+import { etcdClusterVersion } from "../version";
+import { WatchHub } from "../watch/hub";
+import { Applier, commandVersion } from "./applier";
+import type { AutoCompaction } from "./auto-compaction";
+import { type InitialMember, openDataDirectory } from "./data-directory";
+import { Housekeeping } from "./housekeeping";
+import { LeaseKeeper } from "./lease-keeper";
+import { ConsensusLoop } from "./loop";
+import type { CancelTimer, DiskFile, Ports } from "./ports";
+import { Proposals } from "./proposals";
+import { Reads } from "./reads";
+import { SpaceGuard } from "./space-guard";
+
+export interface MemberOptions {
+  readonly name: string;
+  readonly dataDirectory: string;
+  readonly clientUrls: readonly string[];
+  readonly initialCluster: readonly InitialMember[];
+  readonly clusterToken: string;
+  readonly heartbeatIntervalMs: number;
+  readonly electionTimeoutMs: number;
+  readonly preVote: boolean;
+  readonly requestBytesMax: number;
+  /** Of the state database; negative: no quota. */
+  readonly quotaBytes: number;
+  readonly autoCompaction: AutoCompaction | undefined;
+  readonly compactionBatchRows: number;
+  readonly compactionPauseMs: number;
+  readonly applyCommitIntervalMs: number;
+  /** Entries that stay in the log behind a checkpoint, for followers that lag. */
+  readonly catchupEntries: number;
+  readonly watchProgressIntervalMs: number;
+  /** Replicate the remaining time of long leases now and then. */
+  readonly leaseCheckpoints: boolean;
+  readonly warningApplyMs: number;
+}
+
+/** What a member tells its surroundings. */
+export interface MemberEvents {
+  log(level: "info" | "warn" | "error", message: string, fields?: Record<string, unknown>): void;
+  /** The process must end now: a broken invariant, or a disk that can no longer be trusted. */
+  fatal(error: unknown): void;
+  readonly logObserver?: LogObserver;
+}
+
+export class Member {
+  readonly clusterId: ClusterId;
+  readonly id: MemberId;
+  readonly options: MemberOptions;
+  readonly state: StateMachine;
+  readonly hub: WatchHub;
+  readonly leases: LeaseKeeper;
+  readonly headers: Headers;
+  readonly space: SpaceGuard;
+  readonly housekeeping: Housekeeping;
+  /** Milliseconds after which a proposal or linearizable read gives up (reference etcd-wire 1). */
+  readonly requestTimeoutMs: number;
+  /** Counters for metrics. */
+  leaderChanges = 0;
+  readonly #ports: Ports;
+  readonly #events: MemberEvents;
+  readonly #log: DurableLog;
+  readonly #database: Database;
+  readonly #raft: Raft;
+  readonly #loop: ConsensusLoop;
+  readonly #proposals: Proposals;
+  readonly #reads: Reads;
+  readonly #applier: Applier;
+  readonly #incarnation: bigint;
+  readonly #timers = new Set<CancelTimer>();
+  readonly #stopListeners = new Set<() => void>();
+  #sequence = 0n;
+  #term: Term = 0;
+  #leader: MemberId = noMember;
+  #leaderSinceMs = 0;
+  #stopping = false;
+  /** One object for all operations until users exist. */
+  readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
+
+  private constructor(
+    options: MemberOptions,
+    ports: Ports,
+    events: MemberEvents,
+    opened: Awaited<ReturnType<typeof openDataDirectory>>,
+  ) {
+    const { log, recovered, database, databasePath, state, clusterId, memberId } = opened;
+    const { clock } = ports;
+    this.options = options;
+    this.clusterId = clusterId;
+    this.id = memberId;
+    this.state = state;
+    this.requestTimeoutMs = 5_000 + 2 * options.electionTimeoutMs;
+    this.#ports = ports;
+    this.#events = events;
+    this.#log = log;
+    this.#database = database;
+    this.#incarnation = ports.rng.bits64() >> 1n;
+    const members = state.members();
+    this.#raft = new Raft(
+      {
+        id: memberId,
+        electionTicks: Math.round(options.electionTimeoutMs / options.heartbeatIntervalMs),
+        heartbeatTicks: 1,
+        preVote: options.preVote,
+        checkQuorum: true,
+        appendBytesMax,
+        inflightBytesMax,
+        inflightMessagesMax,
+        tailBytesMax: logTailBytesMax,
+        uncommittedBytesMax,
+        rng: ports.rng,
+      },
+      {
+        hardState: recovered.hardState,
+        configuration: {
+          voters: members.filter((member) => !member.isLearner).map((member) => member.ID),
+          learners: members.filter((member) => member.isLearner).map((member) => member.ID),
+        },
+        start: recovered.start,
+        tail: recovered.tail,
+        lastIndex: recovered.lastIndex,
+        applied: state.appliedIndex,
+      },
+    );
+    this.headers = new Headers(clusterId, memberId, () => this.#term);
+    this.#proposals = new Proposals(options.requestBytesMax);
+    this.#reads = new Reads(state.appliedIndex);
+    this.hub = new WatchHub({
+      history: state.history,
+      header: (revision) => this.headers.bytes(revision),
+      wake: () => this.#feedWatchers(),
+      progressIntervalMs: options.watchProgressIntervalMs,
+      jitter: () => ports.rng.below(1_000_000) / 1_000_000,
+    });
+    this.leases = new LeaseKeeper({
+      clock,
+      electionTimeoutMs: options.electionTimeoutMs,
+      expired: (ids, term) => this.#revokeExpired(ids, term),
+      ...(options.leaseCheckpoints
+        ? {
+            checkpoint: (checkpoints) =>
+              this.#proposeQuietly({
+                case: "leaseCheckpoint",
+                value: {
+                  $typeName: "etcdserverpb.LeaseCheckpointRequest",
+                  checkpoints: checkpoints.map(({ id, remainingSeconds }) => ({
+                    $typeName: "etcdserverpb.LeaseCheckpoint",
+                    ID: id,
+                    remainingTTL: BigInt(remainingSeconds),
+                  })),
+                },
+              }),
+          }
+        : {}),
+    });
+    this.space = new SpaceGuard({
+      state,
+      disk: ports.disk,
+      directory: options.dataDirectory,
+      quotaBytes: options.quotaBytes,
+      memberId,
+      raiseAlarm: (alarm) =>
+        this.#proposeQuietly({
+          case: "alarm",
+          value: { $typeName: "etcdserverpb.AlarmRequest", action: 1, memberID: memberId, alarm },
+        }),
+    });
+    this.housekeeping = new Housekeeping({
+      member: this,
+      log,
+      clock,
+      jobs: ports.startDatabaseJobs(databasePath, state),
+      wake: () => this.#loop.wake(),
+      logCut: (index, term) => this.#raft.compactTo(index, term),
+      report: (level, message, fields) => events.log(level, message, fields),
+      fatal: (error) => this.#fatal(error),
+    });
+    this.#applier = new Applier({
+      state,
+      raft: this.#raft,
+      proposals: this.#proposals,
+      hub: this.hub,
+      leases: this.leases,
+      clock,
+      warningApplyMs: options.warningApplyMs,
+      host: {
+        holding: () => this.housekeeping.holding,
+        compacted: () => this.housekeeping.compact(),
+        configurationChanged: () => {},
+        slow: (operation, tookMs, index) =>
+          events.log("warn", "apply request took too long", { operation, tookMs: Math.round(tookMs), index }),
+      },
+    });
+    this.#loop = new ConsensusLoop(this.#raft, log, clock, ports.peers, {
+      handIn: () => {
+        this.#proposals.handIn(this.#raft);
+        this.#reads.handIn(this.#raft);
+      },
+      apply: (entry) => this.#applier.apply(entry),
+      applied: (index) => {
+        this.hub.flush();
+        this.#reads.applied(index);
+        this.housekeeping.applied();
+      },
+      reads: (reads) => {
+        for (const { context, index } of reads) this.#reads.confirmed(context, index);
+      },
+      readsAbandoned: (contexts) => {
+        for (const context of contexts) this.#reads.abandoned(context);
+      },
+      stateChanged: () => this.#stateChanged(),
+      logFull: (full) => this.#logFull(full),
+      fatal: (error) => this.#fatal(error),
+    });
+  }
+
+  /** Opens the data directory and takes part in consensus. Use {@link ready} before serving clients. */
+  static async start(options: MemberOptions, ports: Ports, events: MemberEvents): Promise<Member> {
+    const opened = await openDataDirectory(
+      {
+        ...options,
+        report: (message, fields) => events.log("info", message, fields),
+        ...(events.logObserver === undefined ? {} : { logObserver: events.logObserver }),
+      },
+      ports,
+    );
+    const member = new Member(options, ports, events, opened);
+    member.#begin();
+    return member;
+  }
+
+  #begin(): void {
+    const { clock, peers } = this.#ports;
+    peers.onMessage((message) => {
+      this.#raft.step(message);
+      this.#loop.wake();
+    });
+    this.#every(this.options.heartbeatIntervalMs, () => {
+      this.#raft.tick();
+      this.#loop.wake();
+    });
+    this.#every(100, () => this.hub.tick(clock.monotonicMs()));
+    this.#every(500, () => this.#sweep());
+    this.#every(1_000, () => this.space.measure());
+    this.space.measure();
+    this.housekeeping.start();
+    this.#raft.tick();
+    this.#loop.wake();
+  }
+
+  /**
+   * Resolves when this member has made itself known to the cluster, and so can serve. Repeats until a leader
+   * accepts; rejects only when the member stops.
+   */
+  async ready(): Promise<void> {
+    for (;;) {
+      try {
+        if (this.state.clusterVersion === undefined) {
+          await this.write({
+            case: "clusterVersion",
+            value: { $typeName: "keelson.ClusterVersion", version: etcdClusterVersion },
+          });
+        }
+        await this.write({
+          case: "publishMember",
+          value: {
+            $typeName: "keelson.PublishMember",
+            memberId: this.id,
+            name: this.options.name,
+            clientUrls: [...this.options.clientUrls],
+          },
+        });
+        return;
+      } catch (error) {
+        if (this.#stopping) throw error;
+        this.#events.log("warn", "could not publish this member yet", { error: String(error) });
+      }
+    }
+  }
+
+  /** Proposes an operation and resolves with what applying it did; refusals reject as StoreError. */
+  async write<Kind extends ApplyResult["kind"]>(
+    operation: Command["operation"],
+    _kind?: Kind,
+  ): Promise<Extract<ApplyResult, { kind: Kind }>> {
+    const result = await this.propose(operation);
+    if (result.kind === "refused") throw refuse(result.name);
+    return result as Extract<ApplyResult, { kind: Kind }>;
+  }
+
+  /** As {@link write}, with a refusal by apply as a value. */
+  propose(operation: Command["operation"]): Promise<ApplyResult> {
+    if (this.#stopping) throw refuse("stopped");
+    if (this.#loop.backlog > committedUnappliedMax) throw refuse("requestTooManyRequests");
+    this.space.admit(operation);
+    const { clock } = this.#ports;
+    const command: Command = {
+      $typeName: "keelson.Command",
+      version: commandVersion,
+      requestId: this.#nextRequestId(),
+      ...this.#noUser,
+      proposedAtMs: BigInt(Math.round(clock.wallMs())),
+      operation,
+    };
+    const result = this.#proposals.submit(command, clock.monotonicMs());
+    this.#loop.wake();
+    return result;
+  }
+
+  #nextRequestId(): RequestId {
+    return {
+      $typeName: "keelson.RequestId",
+      memberId: this.id,
+      incarnation: this.#incarnation,
+      sequence: ++this.#sequence,
+    };
+  }
+
+  #proposeQuietly(operation: Command["operation"]): void {
+    if (this.#stopping) return;
+    this.propose(operation).catch((error: unknown) => {
+      this.#events.log("warn", "an internal proposal failed", {
+        operation: operation.case,
+        error: String(error),
+      });
+    });
+  }
+
+  /** Resolves when the local state reflects every write acknowledged before this call. */
+  linearizable(): Promise<void> {
+    if (this.#stopping) return Promise.reject(refuse("stopped"));
+    const confirmed = this.#reads.confirm(this.#ports.clock.monotonicMs());
+    this.#loop.wake();
+    return confirmed;
+  }
+
+  #revokeExpired(ids: readonly LeaseId[], term: Term): void {
+    for (const id of ids) {
+      this.#proposeQuietly({
+        case: "leaseRevoke",
+        value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: BigInt(term) },
+      });
+    }
+  }
+
+  #feedWatchers(): void {
+    this.#ports.clock.soon(() => {
+      if (this.#stopping) return;
+      try {
+        if (this.hub.work()) this.#feedWatchers();
+      } catch (error) {
+        this.#fatal(error);
+      }
+    });
+  }
+
+  #stateChanged(): void {
+    const { role, term, leader } = this.#raft.status();
+    this.#term = term;
+    if (leader !== this.#leader) {
+      if (leader !== noMember) this.leaderChanges++;
+      this.#leader = leader;
+      this.#leaderSinceMs = this.#ports.clock.monotonicMs();
+    }
+    if (role !== "leader") this.leases.demote();
+  }
+
+  #sweep(): void {
+    const nowMs = this.#ports.clock.monotonicMs();
+    const leaderIsNew = nowMs - this.#leaderSinceMs < this.requestTimeoutMs && this.leaderChanges > 1;
+    this.#proposals.sweep(nowMs, this.requestTimeoutMs, leaderIsNew ? "timeoutDueToLeaderFail" : "timeout");
+    this.#reads.sweep(nowMs, this.requestTimeoutMs);
+    if (this.#reads.waiting) this.#loop.wake();
+  }
+
+  #logFull(full: boolean): void {
+    this.space.logFull(full);
+    if (full) this.#events.log("error", "the disk of the log is full: writes wait, reads go on");
+    else this.#events.log("info", "the disk of the log has space again");
+  }
+
+  #fatal(error: unknown): void {
+    this.#stopping = true;
+    this.#loop.stop();
+    this.#events.fatal(error);
+  }
+
+  #every(intervalMs: number, work: () => void): void {
+    const { clock } = this.#ports;
+    let cancel: CancelTimer = () => {};
+    const next = (): void => {
+      cancel = clock.after(intervalMs, () => {
+        if (this.#stopping) return;
+        next();
+        work();
+      });
+    };
+    next();
+    this.#timers.add(() => cancel());
+  }
+
+  get term(): Term {
+    return this.#term;
+  }
+  /** The leader as far as this member knows; `noMember` when it knows none. */
+  get leader(): MemberId {
+    return this.#leader;
+  }
+  get isLeader(): boolean {
+    return this.#leader === this.id;
+  }
+  get isLearner(): boolean {
+    return this.#raft.status().configuration.learners.includes(this.id);
+  }
+  get revision(): Revision {
+    return this.state.revision;
+  }
+  status(): Status {
+    return this.#raft.status();
+  }
+  /** Numbers for metrics and Status. */
+  counters(): {
+    readonly proposalsPending: number;
+    readonly proposalsFailed: number;
+    readonly readsFailed: number;
+    readonly backlog: number;
+    readonly slowApplies: number;
+    readonly logBytes: number;
+  } {
+    return {
+      proposalsPending: this.#proposals.pending,
+      proposalsFailed: this.#proposals.failed,
+      readsFailed: this.#reads.failed,
+      backlog: this.#loop.backlog,
+      slowApplies: this.#applier.slowCount,
+      logBytes: this.#log.sizeBytes,
+    };
+  }
+
+  /** The alarm that stands in the way of a healthy answer, if any. */
+  activeAlarm(): RefusalName | undefined {
+    const alarm = this.state.alarms()[0]?.alarm;
+    return alarm === undefined ? undefined : alarm === 1 ? "noSpace" : "corrupt";
+  }
+
+  monotonicMs(): number {
+    return this.#ports.clock.monotonicMs();
+  }
+  /** Runs work in slices: calls back after pending I/O. */
+  soon(): Promise<void> {
+    return new Promise((resolve) => this.#ports.clock.soon(resolve));
+  }
+  pause(durationMs: number): Promise<void> {
+    return new Promise((resolve) => void this.#ports.clock.after(durationMs, resolve));
+  }
+  randomId(): bigint {
+    return this.#ports.rng.bits64() >> 1n;
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+  /** Calls back once when the member stops, at once if it already does; the answer removes the listener. */
+  onStop(listener: () => void): () => void {
+    if (this.#stopping) {
+      listener();
+      return () => {};
+    }
+    this.#stopListeners.add(listener);
+    return () => this.#stopListeners.delete(listener);
+  }
+
+  /** A path inside the data directory for a file that does not outlive its use. */
+  scratchPath(name: string): string {
+    return join(this.options.dataDirectory, name);
+  }
+  /** Opens such a file for reading and takes its name away: it vanishes with the last handle. */
+  openScratch(path: string): DiskFile {
+    const file = this.#ports.disk.open(path, "read");
+    this.#ports.disk.remove(path);
+    return file;
+  }
+
+  /** Ends watches and waits, writes out what is in memory, closes the files. */
+  async stop(): Promise<void> {
+    assert(!this.#stopping, "a member is stopped once");
+    this.#stopping = true;
+    for (const listener of this.#stopListeners) listener();
+    this.#stopListeners.clear();
+    this.#loop.stop();
+    for (const cancel of this.#timers) cancel();
+    this.leases.demote();
+    this.#proposals.stop();
+    this.#reads.stop();
+    this.#ports.peers.close();
+    await this.housekeeping.stop();
+    await this.#log.close();
+    this.state.close();
+    this.#database.close();
+  }
+}

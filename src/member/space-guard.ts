@@ -1,0 +1,77 @@
+/** Judges, before a write is proposed, whether there is room for it: the quota, and the disk. */
+import { refuse } from "../errors";
+import type { MemberId } from "../ids";
+import { diskReserveBytes } from "../limits";
+import { AlarmType } from "../proto/gen/etcd/rpc_pb";
+import type { Command } from "../proto/gen/keelson/command_pb";
+import type { StateMachine } from "../state/state-machine";
+import type { Disk } from "./ports";
+import { operationCost } from "./quota";
+
+export interface SpaceGuardOptions {
+  readonly state: StateMachine;
+  readonly disk: Disk;
+  readonly directory: string;
+  /** Negative: no quota. */
+  readonly quotaBytes: number;
+  readonly memberId: MemberId;
+  /** Proposes the alarm for this member. */
+  readonly raiseAlarm: (alarm: AlarmType) => void;
+}
+
+/**
+ * File sizes differ between members, so the member that receives a write judges, never apply; apply looks at the
+ * replicated alarm. Deletes and compaction always pass: they are the way out.
+ */
+export class SpaceGuard {
+  readonly #options: SpaceGuardOptions;
+  #freeBytes = Number.POSITIVE_INFINITY;
+  #logIsFull = false;
+  #alarmAsked = false;
+
+  constructor(options: SpaceGuardOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `noSpace` when the write does not fit, and has the alarm raised. */
+  admit(operation: Command["operation"]): void {
+    const cost = operationCost(operation);
+    if (cost === 0) return;
+    if (this.#fits(cost)) {
+      this.#alarmAsked = false;
+      return;
+    }
+    this.#raise();
+    throw refuse("noSpace");
+  }
+
+  #fits(cost: number): boolean {
+    if (this.#logIsFull || this.#freeBytes < diskReserveBytes) return false;
+    const { state, quotaBytes } = this.#options;
+    return quotaBytes < 0 || state.sizes().totalBytes + cost <= quotaBytes;
+  }
+
+  /** Raises NOSPACE once; a full log cannot even write the alarm, so then only this member refuses. */
+  #raise(): void {
+    const { state, memberId, raiseAlarm } = this.#options;
+    if (this.#logIsFull || this.#alarmAsked) return;
+    if (state.alarms().some((raised) => raised.memberID === memberId && raised.alarm === AlarmType.NOSPACE))
+      return;
+    this.#alarmAsked = true;
+    raiseAlarm(AlarmType.NOSPACE);
+  }
+
+  /** Looks at the disk; once a second is enough. */
+  measure(): void {
+    this.#freeBytes = this.#options.disk.freeBytes(this.#options.directory);
+    if (this.#freeBytes < diskReserveBytes) this.#raise();
+  }
+
+  logFull(full: boolean): void {
+    this.#logIsFull = full;
+  }
+  /** True while writes are refused for want of disk space, whatever the quota. */
+  get diskFull(): boolean {
+    return this.#logIsFull || this.#freeBytes < diskReserveBytes;
+  }
+}

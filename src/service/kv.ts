@@ -1,0 +1,199 @@
+/** The KV service: ranges, puts, deletes, transactions, compaction (reference etcd-wire 8.1–8.4, 8.7). */
+import type { Member } from "../member/member";
+import { GrpcCode, refuse, StoreError } from "../errors";
+import type {
+  CompactionRequest,
+  CompactionResponse,
+  DeleteRangeRequest,
+  PutRequest,
+  RangeRequest,
+  RangeRequestSchema,
+  RangeStreamResponseSchema,
+  TxnRequest,
+  TxnResponse,
+} from "../proto/gen/etcd/rpc_pb";
+import {
+  RangeRequest_SortOrder as SortOrder,
+  RangeRequest_SortTarget as SortTarget,
+} from "../proto/gen/etcd/rpc_pb";
+import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnlyTxn } from "../state/validate";
+import type { SlicedRange } from "../state/results";
+import { type Call, EncodedMessage, type ServerStream } from "../transport/call";
+import {
+  encodeDeleteRange,
+  encodeField,
+  encodePut,
+  encodeRangeEnd,
+  encodeRecords,
+  rangeRecordTag,
+} from "./encode";
+import { Gate } from "./gate";
+
+/** Ranges over more keys than this are read in slices. */
+const rangeAtOnceKeysMax = 1_000;
+/** What one slice of a large range covers. */
+const sliceKeysMax = 4_000;
+const sliceBytesMax = 1024 ** 2;
+/** Large ranges that are put together at the same time; more wait. */
+const largeRangesMax = 4;
+/** The first chunk of a streamed range; later ones double or halve around the request limit. */
+const firstChunkKeys = 10;
+
+export interface KvServiceOptions {
+  readonly txnOpsMax: number;
+  readonly requestBytesMax: number;
+}
+
+export class KvService {
+  readonly #member: Member;
+  readonly #options: KvServiceOptions;
+  readonly #largeRanges = new Gate(largeRangesMax);
+
+  constructor(member: Member, options: KvServiceOptions) {
+    this.#member = member;
+    this.#options = options;
+  }
+
+  async range(request: RangeRequest, call: Call): Promise<EncodedMessage> {
+    checkRange(request);
+    if (!request.serializable) await this.#member.linearizable();
+    const { state, headers } = this.#member;
+    if (request.rangeEnd.length > 0 && state.rangeCost(request) > rangeAtOnceKeysMax) {
+      return this.#largeRanges.pass(() => this.#rangeInSlices(request, call));
+    }
+    const { revision, records, more, count } = state.range(request);
+    const chunks = [headers.field(revision)];
+    if (records.length > 0) chunks.push(encodeRecords(rangeRecordTag, records));
+    if (count > 0 || more) chunks.push(encodeRangeEnd(more, count));
+    return new EncodedMessage(chunks);
+  }
+
+  async #rangeInSlices(request: RangeRequest, call: Call): Promise<EncodedMessage> {
+    const sliced = this.#member.state.rangeSliced(request);
+    try {
+      const chunks = [this.#member.headers.field(sliced.revision)];
+      for (;;) {
+        const { records, done, more, count } = sliced.next(sliceKeysMax, sliceBytesMax);
+        if (records.length > 0) chunks.push(encodeRecords(rangeRecordTag, records));
+        if (done) {
+          chunks.push(encodeRangeEnd(more, count));
+          return new EncodedMessage(chunks);
+        }
+        await this.#breathe(call);
+      }
+    } finally {
+      sliced.close();
+    }
+  }
+
+  /** Lets other work in; gives up when the caller has gone. */
+  async #breathe(call: Call): Promise<void> {
+    await this.#member.soon();
+    if (this.#member.stopping) throw refuse("stopped");
+    if (call.canceled) throw refuse("canceled");
+  }
+
+  /** etcd 3.7's streamed range: the parts of one answer, all at one revision (reference etcd-wire 10). */
+  async rangeStream(
+    stream: ServerStream<typeof RangeRequestSchema, typeof RangeStreamResponseSchema>,
+    call: Call,
+  ): Promise<void> {
+    for await (const request of stream.requests) {
+      checkRange(request);
+      refuseUnstreamable(request);
+      if (!request.serializable) await this.#member.linearizable();
+      const sliced = this.#member.state.rangeSliced(request);
+      try {
+        await this.#sendChunks(sliced, stream, call);
+      } finally {
+        sliced.close();
+      }
+    }
+  }
+
+  async #sendChunks(
+    sliced: SlicedRange,
+    stream: ServerStream<typeof RangeRequestSchema, typeof RangeStreamResponseSchema>,
+    call: Call,
+  ): Promise<void> {
+    const { headers } = this.#member;
+    const targetBytes = this.#options.requestBytesMax;
+    let keysMax = firstChunkKeys;
+    for (;;) {
+      const { records, done, more, count } = sliced.next(keysMax, 2 * targetBytes);
+      const kvs = encodeRecords(rangeRecordTag, records);
+      if (done) {
+        const last = Buffer.concat([headers.field(sliced.revision), kvs, encodeRangeEnd(more, count)]);
+        stream.send(new EncodedMessage([encodeField(0x0a, last)]));
+        return;
+      }
+      if (kvs.length > 0) {
+        if (!stream.send(new EncodedMessage([encodeField(0x0a, kvs)]))) await stream.drained();
+        if (kvs.length < targetBytes / 2) keysMax = Math.min(keysMax * 2, sliceKeysMax);
+        else if (kvs.length > targetBytes * 2) keysMax = Math.max(1, keysMax >> 1);
+      }
+      await this.#breathe(call);
+    }
+  }
+
+  async put(request: PutRequest): Promise<EncodedMessage> {
+    checkPut(request);
+    const result = await this.#member.write({ case: "put", value: request }, "put");
+    return encodePut(this.#member.headers.field(result.revision), result.previous);
+  }
+
+  async deleteRange(request: DeleteRangeRequest): Promise<EncodedMessage> {
+    checkDeleteRange(request);
+    const result = await this.#member.write({ case: "deleteRange", value: request }, "delete-range");
+    return encodeDeleteRange(this.#member.headers.field(result.revision), result.deleted, result.previous);
+  }
+
+  async txn(request: TxnRequest): Promise<TxnResponse> {
+    checkTxn(request, this.#options.txnOpsMax);
+    if (isReadOnlyTxn(request)) {
+      if (!isSerializableTxn(request)) await this.#member.linearizable();
+      return this.#withHeader(this.#member.state.readTxn(request), this.#member.revision);
+    }
+    const result = await this.#member.write({ case: "txn", value: request }, "txn");
+    return this.#withHeader(result.response, result.revision);
+  }
+
+  #withHeader(response: TxnResponse, revision: number): TxnResponse {
+    response.header = this.#member.headers.message(revision);
+    return response;
+  }
+
+  async compact(request: CompactionRequest): Promise<CompactionResponse> {
+    const result = await this.#member.write({ case: "compaction", value: request }, "compaction");
+    if (request.physical) await this.#member.housekeeping.compactionFinished();
+    return {
+      $typeName: "etcdserverpb.CompactionResponse",
+      header: this.#member.headers.message(result.revision),
+    };
+  }
+}
+
+/** A read-only txn is answered from local state when all its ranges say so; without any it counts as such. */
+function isSerializableTxn(request: TxnRequest): boolean {
+  return [...request.success, ...request.failure].every(
+    (operation) => operation.request.case === "requestRange" && operation.request.value.serializable,
+  );
+}
+
+/** What cannot be streamed in key order at one pass. */
+function refuseUnstreamable(request: RangeRequest): void {
+  const natural =
+    request.sortTarget === SortTarget.KEY &&
+    (request.sortOrder === SortOrder.NONE || request.sortOrder === SortOrder.ASCEND);
+  if (!natural) {
+    throw new StoreError(GrpcCode.unimplemented, "RangeStream does not support custom sort orders");
+  }
+  const filtered =
+    request.minModRevision !== 0n ||
+    request.maxModRevision !== 0n ||
+    request.minCreateRevision !== 0n ||
+    request.maxCreateRevision !== 0n;
+  if (filtered) {
+    throw new StoreError(GrpcCode.unimplemented, "RangeStream does not support revision filters");
+  }
+}
