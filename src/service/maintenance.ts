@@ -129,11 +129,9 @@ export class MaintenanceService {
       const digest = createHash("sha256");
       for (let offset = 0; offset < bytes;) {
         if (call.canceled) throw refuse("canceled");
-        const { buffer, bytesRead } = await file.read(Buffer.alloc(blobBytes), 0, blobBytes, offset);
-        if (bytesRead === 0)
-          throw new StoreError(GrpcCode.unknown, "the snapshot file is shorter than it was");
-        const blob = buffer.subarray(0, bytesRead);
-        offset += bytesRead;
+        const blob = file.read(offset, blobBytes);
+        if (blob.length === 0) throw new StoreError(GrpcCode.unknown, "the snapshot file is too short");
+        offset += blob.length;
         digest.update(blob);
         if (!this.#send(stream, blob, bytes - offset)) await stream.drained();
       }
