@@ -27,6 +27,11 @@ export interface ApplierHost {
   slow(operation: string, tookMs: number, index: LogIndex): void;
 }
 
+/** Told about every applied command, for metrics: keep it to a few additions. */
+export interface ApplyObserver {
+  applied(operation: Command["operation"]["case"], result: ApplyResult, tookMs: number): void;
+}
+
 export interface ApplierParts {
   readonly state: StateMachine;
   readonly raft: Raft;
@@ -35,17 +40,24 @@ export interface ApplierParts {
   readonly leases: LeaseKeeper;
   readonly clock: Clock;
   readonly host: ApplierHost;
+  readonly observer: ApplyObserver | undefined;
   readonly warningApplyMs: number;
+}
+
+/** An entry that is being applied: who proposed it here, what it asks, since when. */
+interface Work {
+  readonly entry: Entry;
+  readonly proposal: Proposal | undefined;
+  readonly command: Command | undefined;
+  readonly startedAtMs: number;
 }
 
 /** Applies entries in order; at most one is under way. */
 export class Applier {
   readonly #parts: ApplierParts;
   /** The entry that needs several slices. */
-  #long:
-    | { readonly entry: Entry; readonly proposal: Proposal | undefined; readonly startedAtMs: number }
-    | undefined;
-  /** Counters for metrics. */
+  #long: Work | undefined;
+  /** Counter for metrics. */
   slowCount = 0;
 
   constructor(parts: ApplierParts) {
@@ -57,27 +69,17 @@ export class Applier {
     if (host.holding()) return "hold";
     if (this.#long !== undefined) {
       assert(this.#long.entry === entry, "another entry was offered while one is being applied");
-      const applied = state.resume();
-      if (applied.pending) return "again";
-      const { proposal, startedAtMs } = this.#long;
-      this.#long = undefined;
-      this.#finish(entry, proposal, applied);
-      this.#warnWhenSlow(entry, applied.result, clock.monotonicMs() - startedAtMs);
-      return "done";
+      return this.#finish(this.#long, state.resume());
     }
     if (entry.kind === "configuration") {
       this.#applyConfiguration(entry);
       return "done";
     }
+    const startedAtMs = clock.monotonicMs();
     const proposal = proposals.take(entry.index, entry.term);
     const command = proposal?.command ?? decodeCommand(entry);
-    const applied = state.apply(entry.index, entry.term, command);
-    if (applied.pending) {
-      this.#long = { entry, proposal, startedAtMs: clock.monotonicMs() };
-      return "again";
-    }
-    this.#finish(entry, proposal, applied);
-    return "done";
+    const work = { entry, proposal, command, startedAtMs };
+    return this.#finish(work, state.apply(entry.index, entry.term, command));
   }
 
   #applyConfiguration(entry: Entry): void {
@@ -90,14 +92,28 @@ export class Applier {
     host.configurationChanged();
   }
 
-  #finish(entry: Entry, proposal: Proposal | undefined, applied: Applied & { pending: false }): void {
-    if (applied.changes !== undefined) this.#parts.hub.publish(applied.changes);
-    if (applied.result.kind !== "put") this.#tellParts(entry, applied.result);
-    proposal?.resolve(applied.result);
+  #finish(work: Work, applied: Applied): "done" | "again" {
+    if (applied.pending) {
+      this.#long = work;
+      return "again";
+    }
+    this.#long = undefined;
+    const { hub, clock, observer, warningApplyMs } = this.#parts;
+    const { result, changes } = applied;
+    if (changes !== undefined) hub.publish(changes);
+    if (result.kind !== "put") this.#tellParts(work.entry, work.command, result);
+    const tookMs = clock.monotonicMs() - work.startedAtMs;
+    observer?.applied(work.command?.operation.case, result, tookMs);
+    if (tookMs >= warningApplyMs) {
+      this.slowCount++;
+      this.#parts.host.slow(result.kind, tookMs, work.entry.index);
+    }
+    work.proposal?.resolve(result);
+    return "done";
   }
 
   /** Effects beyond keys: lease clocks, the compaction in the background. */
-  #tellParts(entry: Entry, result: ApplyResult): void {
+  #tellParts(entry: Entry, command: Command | undefined, result: ApplyResult): void {
     const { state, raft, hub, leases, host } = this.#parts;
     switch (result.kind) {
       case "nothing": {
@@ -121,7 +137,7 @@ export class Applier {
         if (!result.ignored) leases.revoked(result.id);
         return;
       case "lease-checkpoint":
-        for (const { ID, remainingTTL } of checkpointsOf(entry)) {
+        for (const { ID, remainingTTL } of checkpointsOf(command)) {
           leases.checkpointed(ID, toCounter(remainingTTL, "remaining TTL"));
         }
         return;
@@ -130,12 +146,6 @@ export class Applier {
         return host.compacted();
       default:
     }
-  }
-
-  #warnWhenSlow(entry: Entry, result: ApplyResult, tookMs: number): void {
-    if (tookMs < this.#parts.warningApplyMs) return;
-    this.slowCount++;
-    this.#parts.host.slow(result.kind, tookMs, entry.index);
   }
 }
 
@@ -150,7 +160,7 @@ function decodeCommand(entry: Entry): Command | undefined {
   return command;
 }
 
-function checkpointsOf(entry: Entry) {
-  const { operation } = fromBinary(CommandSchema, entry.data);
-  return operation.case === "leaseCheckpoint" ? operation.value.checkpoints : [];
+function checkpointsOf(command: Command | undefined) {
+  const operation = command?.operation;
+  return operation?.case === "leaseCheckpoint" ? operation.value.checkpoints : [];
 }

@@ -23,7 +23,7 @@ import type { StateMachine } from "../state/state-machine";
 import type { DurableLog, LogObserver } from "../storage/wal/types";
 import { etcdClusterVersion } from "../version";
 import { WatchHub } from "../watch/hub";
-import { Applier, commandVersion } from "./applier";
+import { Applier, type ApplyObserver, commandVersion } from "./applier";
 import type { AutoCompaction } from "./auto-compaction";
 import { type InitialMember, openDataDirectory } from "./data-directory";
 import { Housekeeping } from "./housekeeping";
@@ -64,6 +64,7 @@ export interface MemberEvents {
   /** The process must end now: a broken invariant, or a disk that can no longer be trusted. */
   fatal(error: unknown): void;
   readonly logObserver?: LogObserver;
+  readonly applyObserver?: ApplyObserver;
 }
 
 export class Member {
@@ -205,6 +206,7 @@ export class Member {
       hub: this.hub,
       leases: this.leases,
       clock,
+      observer: events.applyObserver,
       warningApplyMs: options.warningApplyMs,
       host: {
         holding: () => this.housekeeping.holding,

@@ -1,0 +1,270 @@
+/** A running server: one member, and the doors through which clients reach it. */
+import type { ServerOptions } from "./command/options";
+import { refuse } from "./errors";
+import { quotaBytesDefault } from "./limits";
+import type { Logger } from "./log";
+import { Member } from "./member/member";
+import type { Disk, Peers } from "./member/ports";
+import { systemClock, systemRng } from "./member/system";
+import { createMetrics } from "./metrics/metrics";
+import { applyObserver, logObserver, sampleMember } from "./metrics/sample-member";
+import { startStallMonitor } from "./metrics/stall-monitor";
+import { AlarmType } from "./proto/gen/etcd/rpc_pb";
+import { ClusterService } from "./service/cluster";
+import { ElectionService } from "./service/election";
+import { KvService } from "./service/kv";
+import { LeaseService } from "./service/lease";
+import { LockService } from "./service/lock";
+import { MaintenanceService } from "./service/maintenance";
+import { WatchService } from "./service/watch";
+import { systemDisk } from "./storage/disk";
+import { startDatabaseJobs } from "./storage/jobs/jobs";
+import { type DirectoryLock, lockDirectory } from "./storage/lock";
+import { openStateDatabase } from "./storage/sqlite";
+import { createGateway } from "./transport/gateway/gateway";
+import { GrpcServer } from "./transport/grpc/server";
+import { HealthService } from "./transport/health";
+import { createHttpDoor } from "./transport/http/door";
+import type { HealthSource } from "./transport/http/health-source";
+import { type Listener, listen } from "./transport/listener";
+import { bindMethods } from "./transport/methods";
+import { ReflectionService } from "./transport/reflection";
+import { etcdLevel } from "./version";
+
+/** Unary calls may finish within this time when the server stops (design: 10 s in all). */
+const stopGraceMs = 7_000;
+
+export interface Server {
+  readonly member: Member;
+  /** The client URLs with their real ports. */
+  readonly clientUrls: readonly string[];
+  /** Stops accepting, finishes unary calls, ends streams, closes the member. At most about 10 s. */
+  stop(): Promise<void>;
+}
+
+/** One member has nobody to talk to. */
+const noPeers: Peers = { send() {}, onMessage() {}, close() {} };
+
+/**
+ * Starts a member on its data directory and serves clients once it is ready. Rejects, with nothing left running,
+ * when the directory is in use or damaged, or an address cannot be bound. `fatal` is called when the process must
+ * end at once.
+ */
+export async function startServer(
+  options: ServerOptions,
+  log: Logger,
+  fatal: (error: unknown) => void,
+): Promise<Server> {
+  const disk = options.unsafeNoFsync ? withoutSync(systemDisk()) : systemDisk();
+  disk.makeDirectory(options.dataDirectory);
+  const lock = lockDirectory(options.dataDirectory);
+  try {
+    return await startLocked(options, log, fatal, lock, disk);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function startLocked(
+  options: ServerOptions,
+  log: Logger,
+  fatal: (error: unknown) => void,
+  lock: DirectoryLock,
+  disk: Disk,
+): Promise<Server> {
+  const metrics = createMetrics({ extensive: options.metrics === "extensive" });
+  const member = await Member.start(
+    {
+      name: options.name,
+      dataDirectory: options.dataDirectory,
+      clientUrls: options.advertiseClientUrls,
+      initialCluster: options.initialCluster,
+      clusterToken: options.initialClusterToken,
+      heartbeatIntervalMs: options.heartbeatIntervalMs,
+      electionTimeoutMs: options.electionTimeoutMs,
+      preVote: options.preVote,
+      requestBytesMax: options.requestBytesMax,
+      quotaBytes: options.quotaBytes === undefined ? -1 : options.quotaBytes || quotaBytesDefault,
+      autoCompaction: options.autoCompaction,
+      compactionBatchRows: options.compactionBatchRevisions,
+      compactionPauseMs: options.compactionPauseMs,
+      applyCommitIntervalMs: options.backendBatchIntervalMs,
+      catchupEntries: options.snapshotCatchupEntries,
+      watchProgressIntervalMs: options.watchProgressNotifyIntervalMs,
+      leaseCheckpoints: options.leaseCheckpoint,
+      warningApplyMs: options.warningApplyMs,
+    },
+    {
+      clock: systemClock,
+      rng: systemRng,
+      disk,
+      peers: noPeers,
+      openDatabase: openStateDatabase,
+      startDatabaseJobs,
+    },
+    {
+      log: (level, message, fields) => log[level](message, fields),
+      fatal,
+      logObserver: logObserver(metrics),
+      applyObserver: applyObserver(metrics),
+    },
+  );
+  try {
+    sampleMember(metrics, member);
+    await member.ready();
+    return await openDoors(options, log, fatal, lock, member, metrics);
+  } catch (error) {
+    await member.stop();
+    throw error;
+  }
+}
+
+async function openDoors(
+  options: ServerOptions,
+  log: Logger,
+  fatal: (error: unknown) => void,
+  lock: DirectoryLock,
+  member: Member,
+  metrics: ReturnType<typeof createMetrics>,
+): Promise<Server> {
+  const health = new HealthService();
+  const kv = new KvService(member, {
+    txnOpsMax: options.txnOpsMax,
+    requestBytesMax: options.requestBytesMax,
+  });
+  const lease = new LeaseService(member);
+  const watching = {
+    hub: member.hub,
+    monotonicMs: () => member.monotonicMs(),
+    get stopping() {
+      return member.stopping;
+    },
+    onStop: (listener: () => void) => member.onStop(listener),
+  };
+  const programs = {
+    range: kv.range.bind(kv),
+    deleteRange: kv.deleteRange.bind(kv),
+    txn: kv.txn.bind(kv),
+    leaseGrant: lease.leaseGrant.bind(lease),
+  };
+  const methods = bindMethods({
+    kv,
+    lease,
+    watch: new WatchService(watching),
+    cluster: new ClusterService(member),
+    maintenance: new MaintenanceService(member),
+    lock: new LockService(programs, watching),
+    election: new ElectionService(programs, watching),
+    health,
+    reflection: new ReflectionService(),
+  });
+  metrics.onScrape(() => {
+    metrics.lease.renewed.value = lease.renewed;
+  });
+
+  const view = { leaderKnown: () => member.leader !== 0n, isLearner: () => member.isLearner };
+  const shared = {
+    methods,
+    member: view,
+    electionTimeoutMs: options.electionTimeoutMs,
+    requestBytesMax: options.requestBytesMax,
+    observer: metrics.grpc,
+    onFatal: fatal,
+  };
+  const grpc = new GrpcServer({
+    ...shared,
+    maxConcurrentStreams: options.concurrentStreamsMax,
+    keepaliveMinTimeMs: options.keepaliveMinimumIntervalMs,
+    keepaliveIntervalMs: options.keepaliveIntervalMs,
+    keepaliveTimeoutMs: options.keepaliveTimeoutMs,
+    log: (level, message, fields) => log[level](message, fields),
+  });
+  const gateway = options.gatewayEnabled ? createGateway({ ...shared, log }) : undefined;
+  const source = healthSource(member);
+  const common = {
+    health: source,
+    metrics,
+    log,
+    cors: options.corsOrigins,
+    hostWhitelist: options.hostWhitelist,
+  };
+  const http = createHttpDoor({ ...common, ...(gateway === undefined ? {} : { gateway }) });
+  const metricsHttp = createHttpDoor({ ...common, metricsOnly: true });
+
+  const listeners: Listener[] = [];
+  const report = (message: string, fields: Readonly<Record<string, unknown>>) => log.warn(message, fields);
+  const split = options.listenClientHttpEndpoints.length > 0;
+  const client = await listen({
+    urls: options.listenClientEndpoints.map((endpoint) => endpoint.url),
+    grpc,
+    ...(split ? {} : { http }),
+    log: report,
+  });
+  listeners.push(client);
+  try {
+    for (const [endpoints, door] of [
+      [options.listenClientHttpEndpoints, http],
+      [options.listenMetricsEndpoints, metricsHttp],
+    ] as const) {
+      if (endpoints.length === 0) continue;
+      listeners.push(
+        await listen({ urls: endpoints.map((endpoint) => endpoint.url), http: door, log: report }),
+      );
+    }
+  } catch (error) {
+    for (const listener of listeners) await listener.close();
+    throw error;
+  }
+  const stopStallMonitor = startStallMonitor(metrics);
+  return {
+    member,
+    clientUrls: client.urls,
+    async stop() {
+      for (const listener of listeners) listener.stopAccepting();
+      health.setServing(false);
+      stopStallMonitor();
+      await Promise.all([grpc.stop(stopGraceMs), gateway?.stop()]);
+      await member.stop();
+      await Promise.all(listeners.map((listener) => listener.close()));
+      lock.release();
+    },
+  };
+}
+
+/** For --unsafe-no-fsync: an acknowledged write may be lost, which only a test can want. */
+function withoutSync(disk: Disk): Disk {
+  const open: Disk["open"] = (path, mode) => {
+    const file = disk.open(path, mode);
+    file.sync = () => Promise.resolve();
+    return file;
+  };
+  return Object.assign(Object.create(disk) as Disk, { open });
+}
+
+/** What the health pages read. The reads are those of etcd: one key, found or not. */
+function healthSource(member: Member): HealthSource {
+  const readKey = () => {
+    if (member.stopping) throw refuse("stopped");
+    void member.state.revision;
+  };
+  return {
+    alarms: () =>
+      member.state.alarms().map(({ memberID, alarm }) => ({
+        type: AlarmType[alarm] ?? String(alarm),
+        memberId: memberID,
+      })),
+    hasLeader: () => member.leader !== 0n,
+    isLearner: () => member.isLearner,
+    serializableRead: async () => readKey(),
+    async linearizableRead() {
+      await member.linearizable();
+      readKey();
+    },
+    versions: () => ({
+      etcdserver: etcdLevel,
+      etcdcluster: member.state.clusterVersion ?? "not_decided",
+      storage: member.state.clusterVersion ?? "unknown",
+    }),
+  };
+}
