@@ -17,7 +17,6 @@ import {
   uncommittedBytesMax,
 } from "../limits";
 import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
-import { Headers } from "../service/encode";
 import type { ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
 import type { DurableLog, LogObserver } from "../storage/wal/types";
@@ -26,6 +25,7 @@ import { WatchHub } from "../watch/hub";
 import { Applier, type ApplyObserver, commandVersion } from "./applier";
 import type { AutoCompaction } from "./auto-compaction";
 import { type InitialMember, openDataDirectory } from "./data-directory";
+import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import { LeaseKeeper } from "./lease-keeper";
 import { ConsensusLoop } from "./loop";

@@ -3,20 +3,14 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { concatBytes } from "../bytes";
 import { KeyValueSchema } from "../proto/gen/etcd/kv_pb";
+import { Headers } from "../member/headers";
 import {
   DeleteRangeResponseSchema,
   PutResponseSchema,
   RangeResponseSchema,
   ResponseHeaderSchema,
 } from "../proto/gen/etcd/rpc_pb";
-import {
-  encodeDeleteRange,
-  encodePut,
-  encodeRangeEnd,
-  encodeRecords,
-  Headers,
-  rangeRecordTag,
-} from "./encode";
+import { encodeDeleteRange, encodePut, encodeRangeEnd, encodeRecords, rangeRecordTag } from "./encode";
 
 const uint64 = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
 const counter = fc.maxSafeNat();

@@ -16,17 +16,11 @@ import {
   RangeRequest_SortOrder as SortOrder,
   RangeRequest_SortTarget as SortTarget,
 } from "../proto/gen/etcd/rpc_pb";
+import { encodeField } from "../proto/wire";
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnlyTxn } from "../state/validate";
 import type { SlicedRange } from "../state/results";
 import { type Call, EncodedMessage, type ServerStream } from "../transport/call";
-import {
-  encodeDeleteRange,
-  encodeField,
-  encodePut,
-  encodeRangeEnd,
-  encodeRecords,
-  rangeRecordTag,
-} from "./encode";
+import { encodeDeleteRange, encodePut, encodeRangeEnd, encodeRecords, rangeRecordTag } from "./encode";
 import { Gate } from "./gate";
 
 /** Ranges over more keys than this are read in slices. */

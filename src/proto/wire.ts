@@ -1,0 +1,28 @@
+/** The few pieces of the protobuf wire format that hot paths write by hand. */
+
+/** Bytes that a non-negative integer takes as a varint. */
+export function varintSize(value: number): number {
+  let size = 1;
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) size++;
+  return size;
+}
+
+/** Writes a non-negative safe integer as a varint; returns the offset behind it. */
+export function writeVarint(target: Uint8Array, offset: number, value: number): number {
+  let rest = value;
+  let at = offset;
+  while (rest >= 128) {
+    target[at++] = (rest % 128) | 128;
+    rest = Math.floor(rest / 128);
+  }
+  target[at++] = rest;
+  return at;
+}
+
+/** A length-delimited field: its tag byte, the length, the content. */
+export function encodeField(tag: number, content: Uint8Array): Uint8Array {
+  const bytes = Buffer.allocUnsafe(1 + varintSize(content.length) + content.length);
+  bytes[0] = tag;
+  bytes.set(content, writeVarint(bytes, 1, content.length));
+  return bytes;
+}
