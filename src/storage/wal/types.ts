@@ -47,5 +47,9 @@ export interface DurableLog {
 
 /** Observations for metrics; all optional. */
 export interface LogObserver {
+  /** A monotonic clock in milliseconds, for the durations; without it they are 0. */
+  monotonicMs?(): number;
   synced?(durationMs: number, bytes: number): void;
+  /** The next segment could not be prepared ahead: the disk is full, and appends will soon be refused. */
+  preparationFailed?(error: Error): void;
 }
