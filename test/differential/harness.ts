@@ -123,7 +123,10 @@ class ObservedStream {
         this.violations.push(`watcher ${id}: event ${revision} after progress said ${promised}`);
       }
       newest = revision;
-      log.events.push(canonical(event));
+      // Watchers are told of one revision in any order: whether the sentinel's own put has reached the others
+      // when it has reached the sentinel says nothing.
+      const settling = event.type === 0 && sentinelKey.equals(event.kv?.key ?? new Uint8Array(0));
+      if (!settling) log.events.push(canonical(event));
     }
     if (response.watchId === sentinelId) this.#sentinelAt = newest;
     if (!response.fragment) this.#lastRevision.set(id, newest);
@@ -537,11 +540,33 @@ export async function runSteps(
   return { steps, mismatch, known: run.known, codes: run.codes };
 }
 
-/** What a person needs to see first. */
+/** The places at which two plain values differ, at most `limit` of them. */
+export function differences(reference: unknown, subject: unknown, path = "", limit = 6): string[] {
+  if (JSON.stringify(reference) === JSON.stringify(subject)) return [];
+  const bothObjects =
+    typeof reference === "object" && typeof subject === "object" && reference !== null && subject !== null;
+  if (!bothObjects || Array.isArray(reference) !== Array.isArray(subject)) {
+    return [`${path || "answer"}: ${brief(reference)} | ${brief(subject)}`];
+  }
+  const found: string[] = [];
+  for (const name of new Set([...Object.keys(reference), ...Object.keys(subject)])) {
+    const [theirs, ours] = [reference, subject].map((value) => (value as Record<string, unknown>)[name]);
+    found.push(...differences(theirs, ours, path === "" ? name : `${path}.${name}`, limit - found.length));
+    if (found.length >= limit) break;
+  }
+  return found;
+}
+
+function brief(value: unknown): string {
+  const text = JSON.stringify(value) ?? "missing";
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
+}
+
+/** What a person needs to see first: each place as "reference | subject". */
 export function describeMismatch(mismatch: Mismatch): string {
+  const places = differences(mismatch.reference, mismatch.subject);
   return [
     `seed ${mismatch.seed}, step ${mismatch.at}: ${describeStep(mismatch.step)}`,
-    `  reference: ${JSON.stringify(mismatch.reference)}`,
-    `  subject:   ${JSON.stringify(mismatch.subject)}`,
+    ...places.map((place) => `  ${place}`),
   ].join("\n");
 }

@@ -69,7 +69,12 @@ export async function runSeeds(options: {
     let report = describeMismatch(result.mismatch);
     if (options.shrinkMs > 0) {
       const steps = await shrink(seed, result.steps, options.shrinkMs);
-      const story = steps.map((step, index) => `    ${index}. ${describeStep(step)}`).join("\n");
+      const last = steps.slice(-40);
+      const story = last
+        .map(
+          (step, index) => `    ${steps.length - last.length + index}. ${describeStep(step).slice(0, 1000)}`,
+        )
+        .join("\n");
       const again = await runFresh(seed, { steps });
       report += `\n  shortest story found (${steps.length} steps):\n${story}`;
       if (again.mismatch !== undefined) report += `\n  there: ${describeMismatch(again.mismatch)}`;

@@ -72,26 +72,31 @@ export interface SettleStep {
 export type Step =
   UnaryStep | RawGrpcStep | HttpStep | WatchStep | CancelStep | ReopenStep | KeepAliveStep | SettleStep;
 
+/** Leaves out what is at its default, and shows bytes and big integers as text. */
 function show(value: unknown): unknown {
-  return JSON.parse(
-    JSON.stringify(value, (_name, item: unknown) => {
-      if (typeof item === "bigint") return `${item}n`;
-      if (typeof item !== "object" || item === null) return item;
-      if (item instanceof Uint8Array || (item as { type?: unknown }).type === "Buffer") {
-        const bytes =
-          item instanceof Uint8Array ? Buffer.from(item) : Buffer.from((item as { data: number[] }).data);
-        const latin1 = bytes.toString("latin1");
-        return latin1.length > 60 ? `${latin1.slice(0, 20)}… ${latin1.length} bytes` : latin1;
-      }
-      return item;
-    }),
-  );
+  if (typeof value === "bigint") return Number(value) === 0 ? undefined : String(value);
+  if (value instanceof Uint8Array) {
+    if (value.length === 0) return undefined;
+    const latin1 = Buffer.from(value).toString("latin1");
+    return latin1.length > 30 ? `${latin1.slice(0, 10)}… ${latin1.length} bytes` : latin1;
+  }
+  if (Array.isArray(value)) {
+    if (value.length === 0) return undefined;
+    const shown = value.slice(0, 6).map((item) => show(item) ?? {});
+    return value.length > 6 ? [...shown, `… ${value.length} in all`] : shown;
+  }
+  if (typeof value === "object" && value !== null) {
+    const entries = Object.entries(value)
+      .filter(([name]) => name !== "$typeName")
+      .map(([name, item]) => [name, show(item)] as const)
+      .filter(([, item]) => item !== undefined);
+    return Object.fromEntries(entries);
+  }
+  return value === 0 || value === false || value === "" ? undefined : value;
 }
 
 /** One line for people. */
 export function describeStep(step: Step): string {
-  if (step.kind === "unary") {
-    return `${step.door} ${step.method.name} ${JSON.stringify(show(step.request)).replace(/"\$typeName":"[^"]*",?/g, "")}`;
-  }
+  if (step.kind === "unary") return `${step.door} ${step.method.name} ${JSON.stringify(show(step.request))}`;
   return JSON.stringify(show(step));
 }

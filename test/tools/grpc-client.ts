@@ -81,11 +81,16 @@ export interface RawReply {
 export class GrpcClient {
   readonly #session: ClientHttp2Session;
   #broken = false;
+  #reason: string | undefined;
 
   constructor(readonly url: string) {
     this.#session = connect(url);
-    this.#session.on("error", () => {
+    this.#session.on("error", (error) => {
       this.#broken = true;
+      this.#reason ??= String(error);
+    });
+    this.#session.on("goaway", (code, _last, data) => {
+      this.#reason ??= `GOAWAY ${code} ${data === undefined ? "" : Buffer.from(data).toString()}`;
     });
     this.#session.on("close", () => {
       this.#broken = true;
@@ -151,8 +156,10 @@ export class GrpcClient {
     stream.on("error", () => {});
     stream.on("close", () => {
       clearTimeout(timer);
-      if (httpStatus === undefined && this.#broken) reject(new ConnectionLost("connection lost"));
-      else resolve({ httpStatus, status, frames, reset: stream.rstCode === 0 ? undefined : stream.rstCode });
+      if (httpStatus === undefined && this.#broken) {
+        reject(new ConnectionLost(`connection lost: ${this.#reason ?? "closed by the server"}`));
+      } else
+        resolve({ httpStatus, status, frames, reset: stream.rstCode === 0 ? undefined : stream.rstCode });
     });
     stream.write(bytes);
     if (options.halfClose !== false) stream.end();
