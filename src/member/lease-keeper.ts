@@ -1,6 +1,30 @@
-/** The leader's timing of leases. Lives only in memory; the leases themselves are replicated state. */
+/**
+ * The leader's timing of leases (lease-rules.md). Lives only in memory: the leases themselves are replicated
+ * state, and a new leader starts timing afresh.
+ *
+ * Renewals only move a number; the heap keeps the old entry, which is a lower bound, and corrects it when it
+ * comes up. So a renewal costs a map lookup, and a scan costs what is due.
+ */
 import type { LeaseId, Term } from "../ids";
-import type { Clock } from "./ports";
+import { DeadlineHeap } from "./deadline-heap";
+import type { CancelTimer, Clock } from "./ports";
+
+/** Between two looks for leases whose time is over. */
+const scanIntervalMs = 500;
+/** Revokes begun per second ... */
+const revokesPerSecondMax = 1_000;
+/** ... and at once. */
+const revokesBurstMax = 500;
+/** Revokes asked for and not yet applied. */
+const revokesInFlightMax = 16;
+/** A revoke that was not applied by then is asked for again. */
+const revokeRetryMs = 3_000;
+/** A new leader lets at most this many leases end per second, which leaves room for other revokes. */
+const spreadPerSecond = 750;
+/** Rests recorded by one command. */
+const checkpointBatchMax = 1_000;
+/** Between records of a lease's rest (etcd's default). */
+const checkpointIntervalMsDefault = 300_000;
 
 /** A lease as the replicated state knows it. */
 export interface LeaseTiming {
@@ -10,51 +34,328 @@ export interface LeaseTiming {
   readonly remainingSeconds?: number;
 }
 
+/** A rest to record. */
+export interface LeaseRest {
+  readonly id: LeaseId;
+  readonly remainingSeconds: number;
+}
+
 export interface LeaseKeeperOptions {
   readonly clock: Clock;
   /** What a new leader adds to every lease: nobody could renew while there was no leader. */
   readonly electionTimeoutMs: number;
-  /** Propose a revoke for each, with this term in `expired_in_term`; asked again every 3 s until {@link LeaseKeeper.revoked}. */
+  /**
+   * Propose a revoke for each, with this term in `expired_in_term`. Asked again every 3 s until
+   * {@link LeaseKeeper.revoked}.
+   */
   readonly expired: (ids: readonly LeaseId[], term: Term) => void;
-  /** Propose a LeaseCheckpoint; absent: no checkpoints are made. */
-  readonly checkpoint?: (
-    checkpoints: readonly { readonly id: LeaseId; readonly remainingSeconds: number }[],
-  ) => void;
+  /** Propose a LeaseCheckpoint; absent: no rests are recorded. */
+  readonly checkpoint?: (rests: readonly LeaseRest[]) => void;
   readonly checkpointIntervalMs?: number;
 }
 
 /**
  * What a renewal came to: the full time in seconds, or why not.
- * "unknown": no such lease. "expired": its time is over and its revoke under way; wait with
- * {@link LeaseKeeper.settled}, then answer TTL 0. "checkpointed": a recorded remaining time must first be
- * cleared (propose a checkpoint of 0, wait for its apply, renew again). "notLeader": ask the leader.
+ * - "unknown": no such lease.
+ * - "expired": its time is over and its revoke under way. Wait with {@link LeaseKeeper.settled} and answer TTL 0
+ *   when it says "revoked".
+ * - "checkpointed": a recorded rest must first be cleared. Propose a checkpoint of 0, wait for its apply, and
+ *   renew again.
+ * - "notLeader": ask the leader.
  */
 export type Renewal = number | "unknown" | "expired" | "checkpointed" | "notLeader";
 
-/** Times leases while this member leads. Every call that names a lease comes after that lease's apply. */
+interface Lease {
+  readonly id: LeaseId;
+  readonly ttlSeconds: number;
+  deadlineMs: number;
+  /** The one heap entry that counts is at this time; others of this lease are outdated. */
+  entryAtMs: number;
+  checkpointAtMs: number;
+  checkpointEntryAtMs: number;
+  /** A recorded rest, or one proposed to be: a renewal must clear it first. */
+  recorded: boolean;
+  /** Its time is over and a revoke wanted. */
+  due: boolean;
+  gone: boolean;
+  askedAtMs: number;
+  waiting: ((outcome: "revoked" | "notLeader") => void)[];
+}
+
+/** Times leases while this member leads. Calls that tell of a lease come from its apply, in log order. */
 export class LeaseKeeper {
-  constructor(readonly options: LeaseKeeperOptions) {}
+  readonly #clock: Clock;
+  readonly #electionTimeoutMs: number;
+  readonly #expired: LeaseKeeperOptions["expired"];
+  readonly #checkpoint: LeaseKeeperOptions["checkpoint"];
+  readonly #checkpointIntervalMs: number;
+
+  #term: Term | undefined;
+  readonly #leases = new Map<LeaseId, Lease>();
+  readonly #deadlines = new DeadlineHeap<Lease>();
+  readonly #checkpoints = new DeadlineHeap<Lease>();
+  /** Leases whose revoke was not asked for yet, oldest first. */
+  #due: Lease[] = [];
+  readonly #inFlight = new Set<Lease>();
+  #tokens = 0;
+  #tokensAtMs = 0;
+  #cancelScan: CancelTimer | undefined;
+  #refillPlanned = false;
+
+  constructor(options: LeaseKeeperOptions) {
+    this.#clock = options.clock;
+    this.#electionTimeoutMs = options.electionTimeoutMs;
+    this.#expired = options.expired;
+    this.#checkpoint = options.checkpoint;
+    this.#checkpointIntervalMs = options.checkpointIntervalMs ?? checkpointIntervalMsDefault;
+  }
+
+  /** True between {@link promote} and {@link demote}. */
   get leading(): boolean {
-    throw new Error("not yet");
+    return this.#term !== undefined;
   }
-  /** Starts timing, once the first entry of the term is applied: each lease gets its full (or checkpointed) time plus the election timeout. */
-  promote(_term: Term, _leases: Iterable<LeaseTiming>): void {}
-  demote(): void {}
+
+  /** Leases being timed. */
+  get size(): number {
+    return this.#leases.size;
+  }
+
+  /** Heap entries, outdated ones included; for tests of the memory bound. */
+  get entries(): number {
+    return this.#deadlines.size + this.#checkpoints.size;
+  }
+
+  /**
+   * Starts timing, once the first entry of the term is applied. Each lease gets its full time, or its recorded
+   * rest, plus the election timeout.
+   */
+  promote(term: Term, leases: Iterable<LeaseTiming>): void {
+    this.demote();
+    this.#term = term;
+    const nowMs = this.#clock.monotonicMs();
+    this.#tokens = revokesBurstMax;
+    this.#tokensAtMs = nowMs;
+    const timed = [...leases].map((lease) => {
+      const rest = lease.remainingSeconds ?? 0;
+      const seconds = rest > 0 ? rest : lease.ttlSeconds;
+      return { lease, recorded: rest > 0, deadlineMs: nowMs + seconds * 1_000 + this.#electionTimeoutMs };
+    });
+    timed.sort((a, b) => a.deadlineMs - b.deadlineMs);
+    let freeAtMs = 0;
+    for (const { lease, recorded, deadlineMs } of timed) {
+      const spreadMs = Math.max(deadlineMs, freeAtMs);
+      freeAtMs = spreadMs + 1_000 / spreadPerSecond;
+      this.#add(lease.id, lease.ttlSeconds, spreadMs, recorded, nowMs);
+    }
+    this.#planScan();
+  }
+
+  /** Stops timing. Harmless when this member does not lead. */
+  demote(): void {
+    this.#cancelScan?.();
+    this.#cancelScan = undefined;
+    this.#term = undefined;
+    for (const lease of this.#leases.values()) {
+      lease.gone = true;
+      settle(lease, "notLeader");
+    }
+    this.#leases.clear();
+    this.#deadlines.clear();
+    this.#checkpoints.clear();
+    this.#due = [];
+    this.#inFlight.clear();
+  }
+
   /** A grant was applied. */
-  granted(_id: LeaseId, _ttlSeconds: number): void {}
+  granted(id: LeaseId, ttlSeconds: number): void {
+    if (this.#term === undefined) return;
+    this.revoked(id);
+    const nowMs = this.#clock.monotonicMs();
+    this.#add(id, ttlSeconds, nowMs + ttlSeconds * 1_000, false, nowMs);
+  }
+
   /** A revoke was applied, a client's or one of ours. */
-  revoked(_id: LeaseId): void {}
+  revoked(id: LeaseId): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return;
+    this.#leases.delete(id);
+    lease.gone = true;
+    this.#inFlight.delete(lease);
+    settle(lease, "revoked");
+    this.#prune();
+    // Not from within apply: the callback proposes.
+    if (this.#due.length === 0 || this.#refillPlanned) return;
+    this.#refillPlanned = true;
+    this.#clock.soon(() => {
+      this.#refillPlanned = false;
+      this.#ask(this.#clock.monotonicMs());
+    });
+  }
+
   /** A checkpoint was applied; 0 clears it. */
-  checkpointed(_id: LeaseId, _remainingSeconds: number): void {}
-  renew(_id: LeaseId): Renewal {
-    throw new Error("not yet");
+  checkpointed(id: LeaseId, remainingSeconds: number): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return;
+    lease.recorded = remainingSeconds > 0;
+    // Cleared for a renewal, which must not find the next record on its way already.
+    if (!lease.recorded) this.#planCheckpoint(lease, this.#clock.monotonicMs());
   }
-  /** Milliseconds left (negative when over), or undefined when the lease is unknown or this member does not lead. */
-  remaining(_id: LeaseId): number | undefined {
-    throw new Error("not yet");
+
+  /** Gives a lease its full time again, counted from now. */
+  renew(id: LeaseId): Renewal {
+    if (this.#term === undefined) return "notLeader";
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return "unknown";
+    const nowMs = this.#clock.monotonicMs();
+    if (lease.due || lease.deadlineMs <= nowMs) return "expired";
+    if (lease.recorded) return "checkpointed";
+    this.#setDeadline(lease, nowMs + lease.ttlSeconds * 1_000);
+    this.#planCheckpoint(lease, nowMs);
+    return lease.ttlSeconds;
   }
-  /** Resolves when the lease is revoked, or this member stops leading. */
-  settled(_id: LeaseId): Promise<void> {
-    throw new Error("not yet");
+
+  /** Milliseconds left, 0 when over, or undefined when the lease is unknown or this member does not lead. */
+  remaining(id: LeaseId): number | undefined {
+    const lease = this.#leases.get(id);
+    return lease === undefined ? undefined : Math.max(0, lease.deadlineMs - this.#clock.monotonicMs());
   }
+
+  /** Resolves when the lease is revoked ("revoked", at once if it is unknown), or this member stops leading. */
+  settled(id: LeaseId): Promise<"revoked" | "notLeader"> {
+    if (this.#term === undefined) return Promise.resolve("notLeader");
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return Promise.resolve("revoked");
+    return new Promise((resolve) => lease.waiting.push(resolve));
+  }
+
+  #add(id: LeaseId, ttlSeconds: number, deadlineMs: number, recorded: boolean, nowMs: number): void {
+    const lease: Lease = {
+      id,
+      ttlSeconds,
+      deadlineMs,
+      entryAtMs: Infinity,
+      checkpointAtMs: Infinity,
+      checkpointEntryAtMs: Infinity,
+      recorded,
+      due: false,
+      gone: false,
+      askedAtMs: 0,
+      waiting: [],
+    };
+    this.#leases.set(id, lease);
+    this.#setDeadline(lease, deadlineMs);
+    this.#planCheckpoint(lease, nowMs);
+  }
+
+  #setDeadline(lease: Lease, deadlineMs: number): void {
+    lease.deadlineMs = deadlineMs;
+    if (deadlineMs >= lease.entryAtMs) return;
+    lease.entryAtMs = deadlineMs;
+    this.#deadlines.push(deadlineMs, lease);
+  }
+
+  #planCheckpoint(lease: Lease, nowMs: number): void {
+    if (this.#checkpoint === undefined) return;
+    if (lease.deadlineMs - nowMs <= this.#checkpointIntervalMs) return;
+    lease.checkpointAtMs = nowMs + this.#checkpointIntervalMs;
+    if (lease.checkpointAtMs >= lease.checkpointEntryAtMs) return;
+    lease.checkpointEntryAtMs = lease.checkpointAtMs;
+    this.#checkpoints.push(lease.checkpointAtMs, lease);
+  }
+
+  #planScan(): void {
+    this.#cancelScan = this.#clock.after(scanIntervalMs, () => {
+      this.#planScan();
+      const nowMs = this.#clock.monotonicMs();
+      this.#collectDue(nowMs);
+      this.#ask(nowMs);
+      this.#recordRests(nowMs);
+    });
+  }
+
+  #collectDue(nowMs: number): void {
+    for (;;) {
+      const entry = this.#deadlines.popDue(nowMs);
+      if (entry === undefined) return;
+      const lease = entry.value;
+      if (lease.gone || entry.atMs !== lease.entryAtMs) continue;
+      lease.entryAtMs = Infinity;
+      if (lease.deadlineMs > nowMs) {
+        this.#setDeadline(lease, lease.deadlineMs);
+      } else {
+        lease.due = true;
+        this.#due.push(lease);
+      }
+    }
+  }
+
+  /** Asks for revokes within the pace: first those that got stuck, then new ones. */
+  #ask(nowMs: number): void {
+    const term = this.#term;
+    if (term === undefined) return;
+    const earned = ((nowMs - this.#tokensAtMs) * revokesPerSecondMax) / 1_000;
+    this.#tokens = Math.min(revokesBurstMax, this.#tokens + earned);
+    this.#tokensAtMs = nowMs;
+    const ids: LeaseId[] = [];
+    const ask = (lease: Lease): void => {
+      this.#tokens--;
+      lease.askedAtMs = nowMs;
+      ids.push(lease.id);
+    };
+    for (const lease of this.#inFlight) {
+      if (this.#tokens >= 1 && nowMs - lease.askedAtMs >= revokeRetryMs) ask(lease);
+    }
+    let taken = 0;
+    while (taken < this.#due.length && this.#tokens >= 1 && this.#inFlight.size < revokesInFlightMax) {
+      const lease = this.#due[taken++]!;
+      // A client may have revoked it meanwhile.
+      if (lease.gone) continue;
+      this.#inFlight.add(lease);
+      ask(lease);
+    }
+    if (taken > 0) this.#due = this.#due.slice(taken);
+    if (ids.length > 0) this.#expired(ids, term);
+  }
+
+  #recordRests(nowMs: number): void {
+    if (this.#checkpoint === undefined) return;
+    let rests: LeaseRest[] = [];
+    for (;;) {
+      const entry = this.#checkpoints.popDue(nowMs);
+      if (entry === undefined) break;
+      const lease = entry.value;
+      if (lease.gone || entry.atMs !== lease.checkpointEntryAtMs) continue;
+      lease.checkpointEntryAtMs = Infinity;
+      if (lease.checkpointAtMs > nowMs) {
+        lease.checkpointEntryAtMs = lease.checkpointAtMs;
+        this.#checkpoints.push(lease.checkpointAtMs, lease);
+        continue;
+      }
+      const remainingSeconds = Math.ceil((lease.deadlineMs - nowMs) / 1_000);
+      this.#planCheckpoint(lease, nowMs);
+      if (lease.due || remainingSeconds <= 0 || remainingSeconds >= lease.ttlSeconds) continue;
+      lease.recorded = true;
+      rests.push({ id: lease.id, remainingSeconds });
+      if (rests.length < checkpointBatchMax) continue;
+      this.#checkpoint(rests);
+      rests = [];
+    }
+    if (rests.length > 0) this.#checkpoint(rests);
+  }
+
+  /** Drops outdated entries before they outnumber the leases. */
+  #prune(): void {
+    const bound = 2 * this.#leases.size + 1_000;
+    if (this.#deadlines.size > bound) {
+      this.#deadlines.prune(({ atMs, value }) => !value.gone && atMs === value.entryAtMs);
+    }
+    if (this.#checkpoints.size > bound) {
+      this.#checkpoints.prune(({ atMs, value }) => !value.gone && atMs === value.checkpointEntryAtMs);
+    }
+  }
+}
+
+function settle(lease: Lease, outcome: "revoked" | "notLeader"): void {
+  for (const resolve of lease.waiting) resolve(outcome);
+  lease.waiting = [];
 }
