@@ -56,9 +56,12 @@ export class Core {
     assert(options.inflightMessagesMax > 0, "inflightMessagesMax must be positive");
     this.options = options;
     this.id = options.id;
-    this.term = hardState.term;
-    this.vote = hardState.vote;
     this.log = new Log(initial, options.tailBytesMax);
+    // A crash can leave entries on disk without the hard state of their batch. Nothing of it was revealed to anybody,
+    // so no vote was given in that term.
+    const behind = this.log.lastTerm > hardState.term;
+    this.term = behind ? this.log.lastTerm : hardState.term;
+    this.vote = behind ? noMember : hardState.vote;
     this.configuration = configuration;
     this.voters = voterSets(configuration);
     this.handedHardState = hardState;
@@ -131,7 +134,7 @@ export class Core {
    * without a sync.
    */
   tickCommit(): void {
-    if (this.log.commit === this.handedHardState.commit) return;
+    if (this.log.durableCommit <= this.handedHardState.commit) return;
     this.#commitElapsed++;
     if (this.#commitElapsed < this.options.heartbeatTicks) return;
     this.#commitElapsed = 0;

@@ -8,7 +8,7 @@
  */
 import { assert } from "../assert";
 import { emptyBytes } from "../bytes";
-import type { LogIndex, MemberId, Term } from "../ids";
+import type { LogIndex, Term } from "../ids";
 import { TermRuns } from "./term-runs";
 import type { Entry, EntryKind, HardState, SnapshotPosition } from "./types";
 import { Unstable } from "./unstable";
@@ -85,7 +85,6 @@ export class Log {
       this.#tailBytes += entryBytes(entry);
       if (entry.kind === "configuration" && entry.index > applied) this.#configurations.push(entry.index);
     }
-    assert(this.lastTerm <= hardState.term, `last term ${this.lastTerm} is beyond term ${hardState.term}`);
     this.unstable = new Unstable(lastIndex, hardState.term, hardState.vote);
   }
 
@@ -347,8 +346,11 @@ export class Log {
     this.unstable.resetTo(position.index);
   }
 
-  /** For hard state comparisons by the caller. */
-  hardState(term: Term, vote: MemberId): HardState {
-    return { term, vote, commit: this.#commit };
+  /**
+   * The commit index that may be written down: of entries that are on disk already. So a batch that reaches the
+   * disk in part can never leave a log that ends before its commit index.
+   */
+  get durableCommit(): LogIndex {
+    return this.#deliverable;
   }
 }

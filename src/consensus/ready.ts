@@ -101,10 +101,12 @@ function take(core: Core, outbox: "sendNow" | "sendAfterPersist"): readonly Mess
 
 /** The commit index rides along with every batch, and now and then goes alone. */
 function takeHardState(core: Core, mustPersist: boolean): HardState | undefined {
-  const changed = hardStateMustSync(core) || core.log.commit !== core.handedHardState.commit;
-  if (!changed || !(mustPersist || core.commitDue)) return undefined;
+  const commit = Math.max(core.log.durableCommit, core.handedHardState.commit);
+  const changed = hardStateMustSync(core) || commit !== core.handedHardState.commit;
+  const due = mustPersist || core.commitDue;
   core.commitDue = false;
-  core.handedHardState = core.log.hardState(core.term, core.vote);
+  if (!changed || !due) return undefined;
+  core.handedHardState = { term: core.term, vote: core.vote, commit };
   return core.handedHardState;
 }
 
