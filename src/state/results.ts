@@ -82,6 +82,12 @@ export interface SlicedRange {
   close(): void;
 }
 
+/** A read-only txn in slices, at a pinned revision: call `next` until it answers. */
+export interface SlicedTxn {
+  next(): TxnResponse | undefined;
+  close(): void;
+}
+
 /** Keeps the rows that a reader at `revision` needs until it is released. */
 export interface Pin {
   readonly revision: Revision;

@@ -3,124 +3,342 @@
  * no clock, no randomness. Only this class writes to the database.
  */
 import type { Database } from "bun:sqlite";
-import type { ConfigurationChange } from "../consensus/types";
-import type { LeaseId, LogIndex, Revision, Term } from "../ids";
+import { assert } from "../assert";
+import { toBinaryString } from "../bytes";
+import type { Configuration, ConfigurationChange } from "../consensus/types";
+import { refuse } from "../errors";
+import type { LeaseId, LogIndex, MemberId, Revision, Term } from "../ids";
+import { applyCommitBytes } from "../limits";
 import type { AlarmMember, Member, RangeRequest, TxnRequest, TxnResponse } from "../proto/gen/etcd/rpc_pb";
 import type { Command } from "../proto/gen/keelson/command_pb";
-import type { Applied, LeaseInfo, Pin, RangeAnswer, SlicedHash, SlicedRange, StateSizes } from "./results";
+import { type ApplyContext, applyCommand } from "./apply";
+import { ClusterTable } from "./cluster-table";
+import { DamagedStateError } from "./damage";
+import { LeaseTable } from "./lease/lease-table";
+import { HashRun } from "./mvcc/hash-kv";
+import { MvccHistory } from "./mvcc/history";
+import { keyRange } from "./mvcc/key-range";
+import { RangeRun, readRevision } from "./mvcc/range";
+import { MvccStore } from "./mvcc/store";
+import { Sweep, type SweepStep } from "./mvcc/sweep";
+import { Journal } from "./position";
+import type {
+  Applied,
+  ApplyResult,
+  LeaseInfo,
+  Pin,
+  RangeAnswer,
+  SlicedHash,
+  SlicedRange,
+  SlicedTxn,
+  StateSizes,
+} from "./results";
+import { RowSum } from "./row-sum";
+import { type Steps, TxnRun } from "./txn";
 import type { History } from "./types";
 
 export interface StateMachineOptions {
-  /** Keys that one slice of a long apply works through before it yields. */
+  /** Keys that one slice of a long apply works through before it yields; about 10 µs each. */
   readonly sliceKeys?: number;
 }
 
+const sliceKeysDefault = 750;
+const stillPending: Applied = { pending: true };
+
 export class StateMachine {
+  readonly #journal: Journal;
+  readonly #leases: LeaseTable;
+  readonly #cluster: ClusterTable;
+  readonly #store: MvccStore;
+  readonly #sweep: Sweep;
+  readonly #context: ApplyContext;
+  readonly #database: Database;
+  /** How watchers read the past. */
+  readonly history: History;
+  /** The entry being applied in slices. */
+  #pending: { readonly steps: Steps<ApplyResult>; readonly index: LogIndex; readonly term: Term } | undefined;
+
+  private constructor(database: Database, options: StateMachineOptions) {
+    this.#database = database;
+    this.#journal = new Journal(database);
+    this.#leases = new LeaseTable(this.#journal);
+    this.#cluster = new ClusterTable(this.#journal);
+    this.#store = new MvccStore(this.#journal, this.#leases);
+    this.#sweep = new Sweep(this.#store);
+    this.history = new MvccHistory(this.#store, () => this.#sweep.reached);
+    const keys = options.sliceKeys ?? sliceKeysDefault;
+    this.#context = {
+      store: this.#store,
+      leases: this.#leases,
+      cluster: this.#cluster,
+      slice: { keys, left: keys },
+    };
+    this.#load();
+  }
+
   /**
    * Opens the state in a database of `openStateDatabase`, rebuilding the key index and checking every row, their
-   * number and their sum. Throws a DamagedStateError that says what is wrong and what to do.
+   * number and their sum.
+   * @throws {DamagedStateError} that says what is wrong and what to do.
    */
-  static open(_database: Database, _options: StateMachineOptions = {}): StateMachine {
-    throw new Error("not written");
+  static open(database: Database, options: StateMachineOptions = {}): StateMachine {
+    return new StateMachine(database, options);
+  }
+
+  #load(): void {
+    const found = new RowSum();
+    this.#leases.load(found);
+    this.#cluster.load(found);
+    this.#store.load(found);
+    const { rows } = this.#journal.position;
+    if (found.count !== rows.count) {
+      throw new DamagedStateError(`${found.count} rows were found where ${rows.count} were written`);
+    }
+    if (!found.equals(rows)) throw new DamagedStateError("its rows are not those that were written");
   }
 
   /** The last entry applied, flushed or not. */
-  declare readonly appliedIndex: LogIndex;
-  declare readonly appliedTerm: Term;
+  get appliedIndex(): LogIndex {
+    return this.#journal.position.appliedIndex;
+  }
+  get appliedTerm(): Term {
+    return this.#journal.position.appliedTerm;
+  }
   /** The newest published revision. */
-  declare readonly revision: Revision;
+  get revision(): Revision {
+    return this.#journal.position.revision;
+  }
   /** Reads below it are refused; -1 before the first compaction. */
-  declare readonly compactedRevision: Revision;
+  get compactedRevision(): Revision {
+    return this.#journal.position.compactedRevision;
+  }
   /** Bytes of rows that the open SQLite transaction holds. */
-  declare readonly unflushedBytes: number;
+  get unflushedBytes(): number {
+    return this.#journal.bytes;
+  }
   /** The last entry that a commit covers. */
-  declare readonly flushedIndex: LogIndex;
+  get flushedIndex(): LogIndex {
+    return this.#journal.committedIndex;
+  }
   /** True between an `apply` that answered `pending` and the `resume` that finishes it. */
-  declare readonly pending: boolean;
-  /** How watchers read the past. */
-  declare readonly history: History;
+  get pending(): boolean {
+    return this.#pending !== undefined;
+  }
 
   /** Applies the next entry. `command` is undefined for the empty entry of a new leader. */
-  apply(_index: LogIndex, _term: Term, _command: Command | undefined): Applied {
-    throw new Error("not written");
+  apply(index: LogIndex, term: Term, command: Command | undefined): Applied {
+    this.#expect(index);
+    const outcome =
+      command === undefined ? nothing(this.revision) : applyCommand(this.#context, term, command);
+    if ("kind" in outcome) return this.#finish(index, term, outcome);
+    this.#pending = { steps: outcome, index, term };
+    return this.resume();
   }
+
   /** Goes on with the pending entry for one more slice. */
   resume(): Applied {
-    throw new Error("not written");
+    const pending = this.#pending;
+    assert(pending !== undefined, "no entry is being applied");
+    const step = pending.steps.next();
+    if (!step.done) return stillPending;
+    this.#pending = undefined;
+    const { slice } = this.#context;
+    slice.left = slice.keys;
+    return this.#finish(pending.index, pending.term, step.value);
   }
+
   /** Applies a membership change; its context is an encoded etcdserverpb.Member, or empty for a removal. */
-  applyConfiguration(_index: LogIndex, _term: Term, _change: ConfigurationChange): Applied {
-    throw new Error("not written");
+  applyConfiguration(index: LogIndex, term: Term, change: ConfigurationChange): Applied {
+    this.#expect(index);
+    this.#cluster.change(change);
+    return this.#finish(index, term, { kind: "configuration", revision: this.revision });
   }
-  /** Commits the open transaction: rows, applied index, revision, row count and hash together. */
+
+  #expect(index: LogIndex): void {
+    assert(this.#pending === undefined, "an entry is still being applied");
+    assert(index === this.appliedIndex + 1, `entry ${index} does not follow ${this.appliedIndex}`);
+  }
+
+  #finish(index: LogIndex, term: Term, result: ApplyResult): Applied {
+    const { position } = this.#journal;
+    const changes = this.#store.publish();
+    assert(
+      changes === undefined || (result.kind !== "refused" && result.revision === changes.revision),
+      "a result speaks of the revision that was written",
+    );
+    position.appliedIndex = index;
+    position.appliedTerm = term;
+    if (this.#journal.bytes >= applyCommitBytes) this.flush();
+    return { pending: false, result, changes };
+  }
+
+  /** Commits the open transaction: rows, applied index, revision, row count and sum together. */
   flush(): void {
-    throw new Error("not written");
+    assert(this.#pending === undefined, "no commit may fall inside an entry");
+    this.#journal.commit();
   }
 
   /** Answers a range at once. Throws the refusals `compacted` and `futureRev`. */
-  range(_request: RangeRequest): RangeAnswer {
-    throw new Error("not written");
+  range(request: RangeRequest): RangeAnswer {
+    const { revision } = this;
+    const at = readRevision(this.#store, request.revision, revision);
+    if (isPlainGet(request)) {
+      const record = this.#store.record(toBinaryString(request.key), at);
+      return record === undefined
+        ? { revision, count: 0, more: false, records: [] }
+        : { revision, count: 1, more: false, records: [record] };
+    }
+    const { count, more, records } = new RangeRun(this.#store, request, revision, at).all();
+    return { revision, count, more, records };
   }
+
   /** How many keys a range would walk over, cheaply: choose `rangeSliced` above about a thousand. */
-  rangeCost(_request: RangeRequest): number {
-    throw new Error("not written");
+  rangeCost(request: RangeRequest): number {
+    const { low, high, single } = keyRange(request.key, request.rangeEnd);
+    if (single) return 1;
+    const keys = this.#store.index.countEntries(low, high);
+    const limited =
+      request.limit > 0n &&
+      request.sortOrder === 0 &&
+      request.sortTarget === 0 &&
+      request.revision <= 0n &&
+      !this.pending &&
+      request.minModRevision === 0n &&
+      request.maxModRevision === 0n &&
+      request.minCreateRevision === 0n &&
+      request.maxCreateRevision === 0n;
+    if (request.countOnly && limited) return 1;
+    return limited ? Math.min(keys, Number(request.limit)) : keys;
   }
-  /** Answers a range in slices. Throws the refusals `compacted` and `futureRev`. */
-  rangeSliced(_request: RangeRequest): SlicedRange {
-    throw new Error("not written");
+
+  /** Answers a range in slices, at a pinned revision. Throws the refusals `compacted` and `futureRev`. */
+  rangeSliced(request: RangeRequest): SlicedRange {
+    const at = readRevision(this.#store, request.revision, this.revision);
+    const pin = this.pin(at);
+    return new RangeRun(this.#store, request, this.revision, at, pin.release);
   }
+
   /** Evaluates a txn that only reads, against published state. Throws refusals. */
-  readTxn(_request: TxnRequest): TxnResponse {
-    throw new Error("not written");
+  readTxn(request: TxnRequest): TxnResponse {
+    const run = this.readTxnSliced(request);
+    for (;;) {
+      const response = run.next();
+      if (response !== undefined) return response;
+    }
   }
+
+  /** Like `readTxn`, in slices at a pinned revision. */
+  readTxnSliced(request: TxnRequest): SlicedTxn {
+    const { keys } = this.#context.slice;
+    const steps = new TxnRun(this.#store, request, this.revision, { keys, left: keys }, "read").run();
+    const pin = this.pin(this.revision);
+    return {
+      next() {
+        const step = steps.next();
+        if (!step.done) return undefined;
+        pin.release();
+        if (step.value.refused !== undefined) throw refuse(step.value.refused);
+        return step.value.response;
+      },
+      close: pin.release,
+    };
+  }
+
   /** etcd's HashKV up to `revision` (0 = newest). Throws the refusals `compacted` and `futureRev`. */
-  hashKV(_revision: Revision): SlicedHash {
-    throw new Error("not written");
+  hashKV(revision: Revision): SlicedHash {
+    if (revision > 0 && revision < this.compactedRevision) throw refuse("compacted");
+    if (revision > this.revision) throw refuse("futureRev");
+    const pin = this.pin(this.compactedRevision);
+    return new HashRun(this.#store, revision === 0 ? this.revision : revision, pin.release);
   }
 
   /** Keeps physical compaction from removing what a reader at `revision` needs. */
-  pin(_revision: Revision): Pin {
-    throw new Error("not written");
-  }
-  /** True when rows wait to be removed physically. */
-  get compactionPending(): boolean {
-    throw new Error("not written");
-  }
-  /** Removes about `rowsMax` superseded rows. `waiting`: a pin holds the rest back; try again later. */
-  compactionStep(_rowsMax: number): {
-    readonly done: boolean;
-    readonly waiting: boolean;
-    readonly removed: number;
-  } {
-    throw new Error("not written");
-  }
-  /** Gives up to `pagesMax` free pages back to the file system; true when none are left. */
-  vacuumStep(_pagesMax: number): boolean {
-    throw new Error("not written");
+  pin(revision: Revision): Pin {
+    return this.#store.pins.hold(revision);
   }
 
-  lease(_id: LeaseId): LeaseInfo | undefined {
-    throw new Error("not written");
+  /** True when rows wait to be removed physically. */
+  get compactionPending(): boolean {
+    return this.#sweep.pending;
   }
-  /** Every lease, without keys (`keys` is empty); ids, TTLs. */
+
+  /** Looks at about `rowsMax` rows and removes those that compaction made superfluous; about 5 µs a row. */
+  compactionStep(rowsMax: number): SweepStep {
+    if (this.#pending !== undefined) return { done: false, waiting: true, removed: 0 };
+    return this.#sweep.step(rowsMax);
+  }
+
+  /** Gives up to `pagesMax` free pages back to the file system; true when none are left. */
+  vacuumStep(pagesMax: number): boolean {
+    if (this.#pending !== undefined) return false;
+    this.#journal.write(0);
+    this.#database.run(`PRAGMA incremental_vacuum(${Math.max(1, Math.floor(pagesMax))})`);
+    return this.#pragma("freelist_count") === 0;
+  }
+
+  lease(id: LeaseId): LeaseInfo | undefined {
+    const lease = this.#leases.get(id);
+    return lease === undefined ? undefined : this.#leases.info(lease);
+  }
+  /** Every lease, without its keys. */
   leases(): LeaseInfo[] {
-    throw new Error("not written");
+    return this.#leases.list();
   }
+  /** Present members, by id. */
   members(): Member[] {
-    throw new Error("not written");
+    return this.#cluster.members();
+  }
+  /** True for an id that was removed from the cluster: it never comes back. */
+  isRemovedMember(id: MemberId): boolean {
+    return this.#cluster.isRemoved(id);
+  }
+  /** Who votes and who only listens, as far as configuration entries were applied. */
+  configuration(): Configuration {
+    return this.#cluster.configuration();
   }
   alarms(): AlarmMember[] {
-    throw new Error("not written");
+    return this.#cluster.alarms();
   }
   /** The cluster version that members agreed on; undefined until it was decided. */
   get clusterVersion(): string | undefined {
-    throw new Error("not written");
+    return this.#cluster.version;
   }
+
   sizes(): StateSizes {
-    throw new Error("not written");
+    const pageSize = this.#pragma("page_size");
+    const pages = this.#pragma("page_count");
+    return {
+      totalBytes: pages * pageSize,
+      inUseBytes: (pages - this.#pragma("freelist_count")) * pageSize,
+      keys: this.#store.index.live,
+    };
   }
+
+  #pragma(name: string): number {
+    const row = this.#database.query<unknown, []>(`PRAGMA ${name}`).values()[0];
+    return Number(row?.[0] ?? 0);
+  }
+
   /** Flushes and lets the database go; the caller closes it. */
   close(): void {
-    throw new Error("not written");
+    if (this.#pending === undefined) this.flush();
   }
+}
+
+function nothing(revision: Revision): ApplyResult {
+  return { kind: "nothing", revision };
+}
+
+/** The commonest read: one key, no options. */
+function isPlainGet(request: RangeRequest): boolean {
+  return request.rangeEnd.length === 0 && !request.keysOnly && !request.countOnly && !isFiltered(request);
+}
+
+function isFiltered(request: RangeRequest): boolean {
+  return (
+    request.minModRevision !== 0n ||
+    request.maxModRevision !== 0n ||
+    request.minCreateRevision !== 0n ||
+    request.maxCreateRevision !== 0n
+  );
 }

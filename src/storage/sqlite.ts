@@ -1,7 +1,126 @@
 /** The one place that opens the state database and decides its pragmas, format and schema. */
-import type { Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 
-/** Opens (or creates) the state database at `path`, or one in memory, and brings its schema up to date. */
-export function openStateDatabase(_path: string): Database {
-  throw new Error("not written");
+/** Marks a file as Keelson's ("Keel"). */
+const applicationId = 0x4b65656c;
+
+/** The database cannot be used; the message says why and what to do. */
+export class StateDatabaseError extends Error {
+  override readonly name = "StateDatabaseError";
+}
+
+/**
+ * Each format as the statements that lead to it from the one before. Embedded, so that the executable needs no
+ * file beside it; `schema.test.ts` holds the outcome to the drizzle tables. Never edit one that was released.
+ */
+const migrations: readonly (readonly string[])[] = [
+  [
+    `CREATE TABLE revisions (
+      sequence INTEGER PRIMARY KEY,
+      main INTEGER NOT NULL,
+      sub INTEGER NOT NULL,
+      checksum INTEGER NOT NULL,
+      record BLOB NOT NULL
+    )`,
+    `CREATE TABLE position (
+      id INTEGER PRIMARY KEY,
+      applied_index INTEGER NOT NULL,
+      applied_term INTEGER NOT NULL,
+      revision INTEGER NOT NULL,
+      compacted_revision INTEGER NOT NULL,
+      swept_sequence INTEGER NOT NULL,
+      swept_revision INTEGER NOT NULL,
+      next_sequence INTEGER NOT NULL,
+      row_count INTEGER NOT NULL,
+      row_sum INTEGER NOT NULL,
+      row_mix INTEGER NOT NULL,
+      checksum INTEGER NOT NULL
+    )`,
+    `CREATE TABLE leases (
+      id BLOB PRIMARY KEY,
+      granted_ttl_seconds INTEGER NOT NULL,
+      remaining_ttl_seconds INTEGER NOT NULL,
+      checksum INTEGER NOT NULL
+    )`,
+    `CREATE TABLE members (
+      id BLOB PRIMARY KEY,
+      removed INTEGER NOT NULL,
+      member BLOB NOT NULL,
+      checksum INTEGER NOT NULL
+    )`,
+    `CREATE TABLE alarms (alarm BLOB PRIMARY KEY, checksum INTEGER NOT NULL)`,
+    `CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL)`,
+  ],
+];
+
+/** The format that this build writes; older ones are brought up to it, newer ones refused. */
+export const stateFormat = migrations.length;
+
+/** Pragmas that last with the file must come before its first table. */
+const creationPragmas = ["page_size = 4096", "auto_vacuum = INCREMENTAL"];
+
+/**
+ * NORMAL syncs SQLite's WAL only at checkpoints: the Raft log is the durable record, and is cut only below what a
+ * finished checkpoint covers. Checkpoints are a Worker's work, so that no commit ever syncs on the event loop.
+ */
+const connectionPragmas = [
+  "journal_mode = WAL",
+  "synchronous = NORMAL",
+  "wal_autocheckpoint = 0",
+  "cache_size = -65536",
+  "temp_store = MEMORY",
+  "busy_timeout = 0",
+  "trusted_schema = OFF",
+];
+
+function pragmaNumber(database: Database, name: string): number {
+  const row = database.query<Record<string, number>, []>(`PRAGMA ${name}`).get();
+  return Number(row?.[name] ?? 0);
+}
+
+/**
+ * Opens (or creates) the state database at `path`, or one in memory for ":memory:", and brings its schema up to
+ * date.
+ * @throws {StateDatabaseError} when the file is not Keelson's or of a newer format.
+ */
+export function openStateDatabase(path: string): Database {
+  const database = new Database(path, { create: true, readwrite: true });
+  try {
+    if (pragmaNumber(database, "page_count") === 0) {
+      for (const pragma of creationPragmas) database.run(`PRAGMA ${pragma}`);
+    }
+    for (const pragma of connectionPragmas) database.run(`PRAGMA ${pragma}`);
+    migrate(database, path);
+    return database;
+  } catch (error) {
+    database.close();
+    if (error instanceof StateDatabaseError || !(error instanceof Error)) throw error;
+    throw new StateDatabaseError(
+      `the state database ${path} cannot be opened: ${error.message}; ` +
+        "if the disk is sound, restore this member from a snapshot or add it to the cluster anew",
+      { cause: error },
+    );
+  }
+}
+
+function migrate(database: Database, path: string): void {
+  const format = pragmaNumber(database, "user_version");
+  const owner = pragmaNumber(database, "application_id");
+  const tables = database.query<{ count: number }, []>("SELECT count(*) AS count FROM sqlite_master").get();
+  if (owner !== applicationId && tables !== null && tables.count > 0) {
+    throw new StateDatabaseError(`${path} is a database of another program; point --data-dir elsewhere`);
+  }
+  if (format > stateFormat) {
+    throw new StateDatabaseError(
+      `the state database ${path} has format ${format}, written by a newer Keelson; this build knows formats ` +
+        `up to ${stateFormat}: start the newer version again`,
+    );
+  }
+  if (format === stateFormat) return;
+  database.run("BEGIN IMMEDIATE");
+  for (const statements of migrations.slice(format))
+    for (const statement of statements) database.run(statement);
+  database.run(`PRAGMA application_id = ${applicationId}`);
+  database.run(`PRAGMA user_version = ${stateFormat}`);
+  database.run("COMMIT");
 }

@@ -1,0 +1,198 @@
+/** What the cluster agreed on besides keys and leases: its members, alarms and version. Cold, so drizzle's. */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { eq } from "drizzle-orm";
+import { type BunSQLiteDatabase, drizzle } from "drizzle-orm/bun-sqlite";
+import type { Configuration, ConfigurationChange } from "../consensus/types";
+import type { MemberId } from "../ids";
+import {
+  type AlarmMember,
+  AlarmMemberSchema,
+  AlarmRequest_AlarmAction as AlarmAction,
+  type AlarmRequest,
+  AlarmType,
+  type Member,
+  MemberSchema,
+} from "../proto/gen/etcd/rpc_pb";
+import type { PublishMember } from "../proto/gen/keelson/command_pb";
+import { DamagedStateError } from "./damage";
+import type { Journal } from "./position";
+import { type RowSum, rowChecksum } from "./row-sum";
+import { alarms, members, settings } from "./schema";
+
+const clusterVersionName = "cluster_version";
+
+interface MemberRow {
+  readonly member: Member;
+  /** Kept for ever, because an id is never used again. */
+  readonly removed: boolean;
+}
+
+export class ClusterTable {
+  readonly #members = new Map<MemberId, MemberRow>();
+  #alarms: AlarmMember[] = [];
+  #version: string | undefined = undefined;
+  readonly #tables: BunSQLiteDatabase;
+
+  constructor(readonly journal: Journal) {
+    this.#tables = drizzle({ client: journal.database });
+  }
+
+  /** Reads the stored rows, checking and counting them. */
+  load(sum: RowSum): void {
+    for (const row of this.#tables.select().from(members).all()) {
+      check("a member", row.checksum, memberChecksum(row.member, row.removed), sum);
+      const member = fromBinary(MemberSchema, row.member);
+      this.#members.set(member.ID, { member, removed: row.removed !== 0 });
+    }
+    for (const row of this.#tables.select().from(alarms).all()) {
+      check("an alarm", row.checksum, rowChecksum(row.alarm, 0), sum);
+      this.#alarms.push(fromBinary(AlarmMemberSchema, row.alarm));
+    }
+    this.#sortAlarms();
+    for (const row of this.#tables.select().from(settings).all()) {
+      check(`the setting ${row.name}`, row.checksum, settingChecksum(row.name, row.value), sum);
+      if (row.name === clusterVersionName) this.#version = row.value;
+    }
+  }
+
+  /** Present members, by id. */
+  members(): Member[] {
+    const present: Member[] = [];
+    for (const { member, removed } of this.#members.values()) if (!removed) present.push(member);
+    return present.sort((a, b) => compareIds(a.ID, b.ID));
+  }
+
+  /** Who votes and who only listens, as far as configuration entries were applied. */
+  configuration(): Configuration {
+    const present = this.members();
+    return {
+      voters: present.filter(({ isLearner }) => !isLearner).map(({ ID }) => ID),
+      learners: present.filter(({ isLearner }) => isLearner).map(({ ID }) => ID),
+    };
+  }
+
+  isRemoved(id: MemberId): boolean {
+    return this.#members.get(id)?.removed ?? false;
+  }
+
+  change({ type, memberId, context }: ConfigurationChange): void {
+    const known = this.#members.get(memberId);
+    if (known?.removed) return;
+    if (type === "remove") {
+      this.#save(create(MemberSchema, { ...known?.member, ID: memberId }), true);
+      return;
+    }
+    const given = context.length > 0 ? fromBinary(MemberSchema, context) : undefined;
+    const member = create(MemberSchema, { ...known?.member, ...given, ID: memberId });
+    // Addresses come with the change; what the member itself made known stays unless replaced.
+    if (member.name === "") member.name = known?.member.name ?? "";
+    if (member.clientURLs.length === 0) member.clientURLs = known?.member.clientURLs ?? [];
+    if (member.peerURLs.length === 0) member.peerURLs = known?.member.peerURLs ?? [];
+    member.isLearner = type === "add-learner";
+    this.#save(member, false);
+  }
+
+  publish({ memberId, name, clientUrls }: PublishMember): void {
+    const known = this.#members.get(memberId);
+    if (known?.removed) return;
+    this.#save(create(MemberSchema, { ...known?.member, ID: memberId, name, clientURLs: clientUrls }), false);
+  }
+
+  #save(member: Member, removed: boolean): void {
+    const before = this.#members.get(member.ID);
+    if (before !== undefined) {
+      const bytes = toBinary(MemberSchema, before.member);
+      this.journal.position.rows.subtract(memberChecksum(bytes, before.removed ? 1 : 0));
+    }
+    const row = {
+      id: idBytes(member.ID),
+      removed: removed ? 1 : 0,
+      member: Buffer.from(toBinary(MemberSchema, member)),
+      checksum: 0,
+    };
+    row.checksum = this.journal.added(row.member, row.removed);
+    this.journal.write(row.member.length + 32);
+    this.#tables.insert(members).values(row).onConflictDoUpdate({ target: members.id, set: row }).run();
+    this.#members.set(member.ID, { member, removed });
+  }
+
+  alarms(): AlarmMember[] {
+    return [...this.#alarms];
+  }
+
+  isRaised(alarm: AlarmType): boolean {
+    return this.#alarms.some((raised) => raised.alarm === alarm);
+  }
+
+  /** Answers with the alarms that were asked for, raised or lowered (etcd-wire 8.9). */
+  alarm({ action, memberID, alarm }: AlarmRequest): AlarmMember[] {
+    if (action === AlarmAction.GET) {
+      return this.#alarms.filter((raised) => alarm === AlarmType.NONE || raised.alarm === alarm);
+    }
+    if (alarm === AlarmType.NONE) return [];
+    const raised = this.#alarms.find((other) => other.alarm === alarm && other.memberID === memberID);
+    if (action === AlarmAction.ACTIVATE) {
+      if (raised !== undefined) return [raised];
+      const added = create(AlarmMemberSchema, { memberID, alarm });
+      const bytes = Buffer.from(toBinary(AlarmMemberSchema, added));
+      this.journal.write(bytes.length + 16);
+      this.#tables
+        .insert(alarms)
+        .values({ alarm: bytes, checksum: this.journal.added(bytes) })
+        .run();
+      this.#alarms.push(added);
+      this.#sortAlarms();
+      return [added];
+    }
+    if (action !== AlarmAction.DEACTIVATE || raised === undefined) return [];
+    const bytes = Buffer.from(toBinary(AlarmMemberSchema, raised));
+    this.journal.write(bytes.length);
+    this.#tables.delete(alarms).where(eq(alarms.alarm, bytes)).run();
+    this.journal.position.rows.subtract(rowChecksum(bytes, 0));
+    this.#alarms = this.#alarms.filter((other) => other !== raised);
+    return [raised];
+  }
+
+  #sortAlarms(): void {
+    this.#alarms.sort((a, b) => a.alarm - b.alarm || compareIds(a.memberID, b.memberID));
+  }
+
+  get version(): string | undefined {
+    return this.#version;
+  }
+
+  setVersion(version: string): void {
+    const name = clusterVersionName;
+    if (this.#version !== undefined)
+      this.journal.position.rows.subtract(settingChecksum(name, this.#version));
+    const checksum = settingChecksum(name, version);
+    this.journal.position.rows.add(checksum);
+    this.journal.write(version.length + 32);
+    const row = { name, value: version, checksum };
+    this.#tables.insert(settings).values(row).onConflictDoUpdate({ target: settings.name, set: row }).run();
+    this.#version = version;
+  }
+}
+
+function check(what: string, stored: number, computed: number, sum: RowSum): void {
+  if (stored !== computed) throw new DamagedStateError(`the row of ${what} does not match its checksum`);
+  sum.add(stored);
+}
+
+function compareIds(a: bigint, b: bigint): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function idBytes(id: MemberId): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt.asUintN(64, id));
+  return bytes;
+}
+
+function memberChecksum(member: Uint8Array, removed: number): number {
+  return rowChecksum(member, removed);
+}
+
+function settingChecksum(name: string, value: string): number {
+  return rowChecksum(Buffer.from(`${name}\0${value}`), 0);
+}

@@ -1,0 +1,74 @@
+/** etcd's HashKV: a CRC-32C that any member with the same history computes, whatever it has removed so far. */
+import { crc32c } from "../../checksum";
+import type { Revision } from "../../ids";
+import type { HashAnswer, SlicedHash } from "../results";
+import { parseRecord, RecordFields, storedTombstone } from "./record";
+import type { MvccStore } from "./store";
+
+/** The name of the bucket in which etcd keeps revisions; the hash begins with it. */
+const bucketName = Buffer.from("key");
+
+export class HashRun implements SlicedHash {
+  readonly #compacted: Revision;
+  readonly #revision: Revision;
+  #crc = crc32c(bucketName);
+  #row = 0;
+  /** etcd's revision key: main and sub, big-endian, and a mark on tombstones. */
+  readonly #revisionKey = Buffer.alloc(18, "_");
+  readonly #fields = new RecordFields();
+
+  constructor(
+    readonly store: MvccStore,
+    readonly upTo: Revision,
+    readonly onClose: () => void,
+  ) {
+    this.#compacted = store.compactedRevision;
+    this.#revision = store.revision;
+    this.#revisionKey[17] = 0x74;
+  }
+
+  close(): void {
+    this.onClose();
+  }
+
+  next(rowsMax: number): HashAnswer | undefined {
+    for (let left = rowsMax; left > 0;) {
+      const page = this.store.rows.page(this.#row, Math.min(left, 256));
+      for (const { sequence, main, sub, record } of page) {
+        if (main > this.upTo) return this.#answer();
+        this.#row = sequence;
+        this.#add(sequence, main, sub, record);
+      }
+      if (page.length === 0) return this.#answer();
+      left -= page.length;
+    }
+    return undefined;
+  }
+
+  #add(sequence: number, main: Revision, sub: number, record: Uint8Array): void {
+    const fields = parseRecord(record, this.#fields);
+    if (main <= this.#compacted) {
+      // Of what was compacted, only the version that a reader at the compacted revision sees counts.
+      const key = Buffer.prototype.latin1Slice.call(record, fields.keyStart, fields.keyEnd);
+      if (this.store.index.find(key)?.sequenceAt(this.#compacted) !== sequence) return;
+    }
+    const dead = fields.version === 0;
+    const key = this.#revisionKey;
+    key.writeUInt32BE(Math.floor(main / 2 ** 32), 0);
+    key.writeUInt32BE(main >>> 0, 4);
+    key.writeUInt32BE(Math.floor(sub / 2 ** 32), 9);
+    key.writeUInt32BE(sub >>> 0, 13);
+    this.#crc = crc32c(dead ? key : key.subarray(0, 17), this.#crc);
+    this.#crc = crc32c(dead ? storedTombstone(record) : record, this.#crc);
+  }
+
+  #answer(): HashAnswer {
+    this.onClose();
+    return {
+      hash: this.#crc,
+      compactRevision: this.#compacted,
+      hashRevision: this.upTo,
+      revision: this.#revision,
+    };
+  }
+}

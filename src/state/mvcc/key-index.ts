@@ -1,0 +1,161 @@
+/**
+ * Every key in order, with what is known of its versions. A two-level sorted list: leaves of up to 512 keys, and
+ * one array of leaves. Counting skips whole leaves, so the count of a range costs microseconds at a million keys.
+ */
+import type { KeyEntry } from "./key-entry";
+
+const leafKeysMax = 512;
+
+interface Leaf {
+  readonly keys: string[];
+  readonly entries: KeyEntry[];
+}
+
+export class KeyIndex {
+  readonly #leaves: Leaf[] = [{ keys: [], entries: [] }];
+  /** A lower bound of each leaf's keys, above all keys of the leaf before; the first is never looked at. */
+  readonly #firsts: string[] = [""];
+  /** Live keys of each leaf. */
+  readonly #lives: number[] = [0];
+  #size = 0;
+  #live = 0;
+  /** Where `find` last looked: the place for `insert`, `remove` and `adjustLive`. */
+  #leafAt = 0;
+  #slotAt = 0;
+
+  /** Keys with at least one retained version, deleted ones included. */
+  get size(): number {
+    return this.#size;
+  }
+  /** Keys whose newest version is not a tombstone. */
+  get live(): number {
+    return this.#live;
+  }
+
+  /** The entry of a key, and the place that `insert`, `remove` and `adjustLive` work on next. */
+  find(key: string): KeyEntry | undefined {
+    this.#leafAt = this.#leafOf(key);
+    const leaf = this.#leaves[this.#leafAt]!;
+    this.#slotAt = lowerBound(leaf.keys, key);
+    return leaf.keys[this.#slotAt] === key ? leaf.entries[this.#slotAt] : undefined;
+  }
+
+  /** Adds the key that `find` has just missed. */
+  insert(key: string, entry: KeyEntry): void {
+    const leaf = this.#leaves[this.#leafAt]!;
+    if (this.#slotAt === leaf.keys.length) {
+      leaf.keys.push(key);
+      leaf.entries.push(entry);
+    } else {
+      leaf.keys.splice(this.#slotAt, 0, key);
+      leaf.entries.splice(this.#slotAt, 0, entry);
+    }
+    this.#size++;
+    if (entry.live) this.adjustLive(1);
+    if (leaf.keys.length > leafKeysMax) this.#split(leaf);
+  }
+
+  /** Forgets the dead key that `find` has just found. */
+  remove(): void {
+    const leaf = this.#leaves[this.#leafAt]!;
+    leaf.keys.splice(this.#slotAt, 1);
+    leaf.entries.splice(this.#slotAt, 1);
+    this.#size--;
+    if (leaf.keys.length === 0 && this.#leaves.length > 1) {
+      this.#leaves.splice(this.#leafAt, 1);
+      this.#firsts.splice(this.#leafAt, 1);
+      this.#lives.splice(this.#leafAt, 1);
+    }
+  }
+
+  /** The key that `find` has just found came to life (1) or died (-1). */
+  adjustLive(by: 1 | -1): void {
+    this.#lives[this.#leafAt]! += by;
+    this.#live += by;
+  }
+
+  /** Live keys in [low, high); `high` undefined means to the end. */
+  countLive(low: string, high: string | undefined): number {
+    return this.#count(low, high, true);
+  }
+
+  /** Keys in [low, high), dead ones included: what a walk would touch. */
+  countEntries(low: string, high: string | undefined): number {
+    return this.#count(low, high, false);
+  }
+
+  /** Visits keys in [low, high) in order until the visitor answers false. It must not change the index. */
+  walk(low: string, high: string | undefined, visit: (key: string, entry: KeyEntry) => boolean): void {
+    let slot = -1;
+    for (let at = this.#leafOf(low); at < this.#leaves.length; at++) {
+      const { keys, entries } = this.#leaves[at]!;
+      if (slot < 0) slot = lowerBound(keys, low);
+      const end = this.#endWithin(at, high);
+      for (; slot < end; slot++) if (!visit(keys[slot]!, entries[slot]!)) return;
+      if (end < keys.length) return;
+      slot = 0;
+    }
+  }
+
+  /** How many keys of leaf `at` lie below `high`; all of them without a search when the next leaf does too. */
+  #endWithin(at: number, high: string | undefined): number {
+    const { keys } = this.#leaves[at]!;
+    if (high === undefined) return keys.length;
+    const next = this.#firsts[at + 1];
+    return next !== undefined && next <= high ? keys.length : lowerBound(keys, high);
+  }
+
+  #count(low: string, high: string | undefined, live: boolean): number {
+    if (high !== undefined && high <= low) return 0;
+    let count = 0;
+    let at = this.#leafOf(low);
+    let slot = lowerBound(this.#leaves[at]!.keys, low);
+    for (; at < this.#leaves.length; at++, slot = 0) {
+      const { keys, entries } = this.#leaves[at]!;
+      const end = this.#endWithin(at, high);
+      if (slot === 0 && end === keys.length) count += live ? this.#lives[at]! : keys.length;
+      else if (!live) count += Math.max(0, end - slot);
+      else for (let i = slot; i < end; i++) if (entries[i]!.sequence > 0) count++;
+      if (end < keys.length) break;
+    }
+    return count;
+  }
+
+  /** The leaf in which a key is, or would be. */
+  #leafOf(key: string): number {
+    const firsts = this.#firsts;
+    let low = 0;
+    let high = firsts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (firsts[middle]! <= key) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #split(leaf: Leaf): void {
+    // Keys that arrive in order would leave every leaf half full; a key behind all others opens a new leaf instead.
+    const last = this.#leafAt === this.#leaves.length - 1 && this.#slotAt === leaf.keys.length - 1;
+    const cut = last ? leaf.keys.length - 1 : leaf.keys.length >> 1;
+    const right: Leaf = { keys: leaf.keys.splice(cut), entries: leaf.entries.splice(cut) };
+    let live = 0;
+    for (const entry of right.entries) if (entry.live) live++;
+    this.#leaves.splice(this.#leafAt + 1, 0, right);
+    this.#firsts.splice(this.#leafAt + 1, 0, right.keys[0]!);
+    this.#lives.splice(this.#leafAt + 1, 0, live);
+    this.#lives[this.#leafAt]! -= live;
+  }
+}
+
+/** The first position whose key is not below `key`. */
+function lowerBound(keys: readonly string[], key: string): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (keys[middle]! < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

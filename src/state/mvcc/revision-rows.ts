@@ -1,0 +1,135 @@
+/** The rows of the revisions table: appended once, read by sequence number, removed by compaction. */
+import type { Statement } from "bun:sqlite";
+import type { Revision } from "../../ids";
+import { open, seal } from "../../storage/seal";
+import { DamagedStateError } from "../damage";
+import type { Journal } from "../position";
+import { rowChecksum } from "../row-sum";
+
+/** A stored version. The record of a tombstone has only key and mod revision. */
+export interface RevisionRow {
+  readonly sequence: number;
+  readonly main: Revision;
+  readonly sub: number;
+  readonly record: Uint8Array;
+}
+
+type RowValues = [sequence: number, main: number, sub: number, checksum: number, sealed: Uint8Array];
+
+const columns = "sequence, main, sub, checksum, record";
+/** Rows that one statement of many looks up; each further one in it costs a fifth of a statement of its own. */
+const batchRows = 32;
+
+export class RevisionRows {
+  readonly #journal: Journal;
+  readonly #append: Statement;
+  readonly #one: Statement;
+  readonly #many: Statement;
+  readonly #page: Statement;
+  readonly #next: Statement;
+  readonly #remove: Statement;
+
+  constructor(journal: Journal) {
+    this.#journal = journal;
+    const { database } = journal;
+    this.#append = database.prepare("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5)");
+    const one = `SELECT ${columns} FROM revisions WHERE sequence = ?`;
+    this.#one = database.prepare(one);
+    this.#many = database.prepare(Array.from({ length: batchRows }, () => one).join(" UNION ALL "));
+    this.#page = database.prepare(
+      `SELECT ${columns} FROM revisions WHERE sequence > ?1 ORDER BY sequence LIMIT ?2`,
+    );
+    this.#next = database.prepare(
+      "SELECT sequence, main FROM revisions WHERE sequence >= ?1 ORDER BY sequence LIMIT 1",
+    );
+    this.#remove = database.prepare("DELETE FROM revisions WHERE sequence = ?1 RETURNING checksum");
+  }
+
+  /** Stores a record; returns its sequence number. */
+  append(main: Revision, sub: number, record: Uint8Array): number {
+    const sealed = seal(record);
+    const sequence = this.#journal.position.nextSequence++;
+    this.#journal.write(sealed.length + 16);
+    this.#append.run(sequence, main, sub, this.#journal.added(sealed, sequence, main, sub), sealed);
+    return sequence;
+  }
+
+  /** The record of a row that the index knows. */
+  read(sequence: number): Uint8Array {
+    const row = this.#one.values(sequence)[0] as RowValues | undefined;
+    return checked(row, sequence);
+  }
+
+  /** The records of rows that the index knows, in the order asked for. */
+  readMany(sequences: readonly number[]): Uint8Array[] {
+    const records: Uint8Array[] = [];
+    let at = 0;
+    for (; at + batchRows <= sequences.length; at += batchRows) {
+      const rows = this.#many.values(...sequences.slice(at, at + batchRows)) as RowValues[];
+      for (let i = 0; i < batchRows; i++) records.push(checked(rows[i], sequences[at + i]!));
+    }
+    for (; at < sequences.length; at++) records.push(this.read(sequences[at]!));
+    return records;
+  }
+
+  /** Up to `rowsMax` rows behind `sequence`, in order. */
+  page(sequence: number, rowsMax: number): RevisionRow[] {
+    const rows = this.#page.values(sequence, rowsMax) as RowValues[];
+    return rows.map(fromValues);
+  }
+
+  /** All rows, in order, checked; for the rebuild of the index. */
+  *all(): Generator<RevisionRow & { readonly checksum: number }> {
+    // Pages instead of one open statement, so that the loop body may use the connection as it likes.
+    const statement = this.#journal.database.prepare(
+      `SELECT ${columns} FROM revisions WHERE sequence > ?1 ORDER BY sequence LIMIT 1000`,
+    );
+    for (let last = 0; ;) {
+      const rows = statement.values(last) as RowValues[];
+      for (const row of rows) {
+        const [sequence, main, sub, checksum] = row;
+        yield { sequence, main, sub, checksum, record: checked(row, sequence) };
+        last = sequence;
+      }
+      if (rows.length === 0) return;
+    }
+  }
+
+  /** The first row whose main revision is at least `main`; undefined when there is none. */
+  firstFrom(main: Revision): number | undefined {
+    // Sequence and main rise together, so this is a binary search; sequences may have gaps.
+    let low = 1;
+    let high = this.#journal.position.nextSequence;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const row = this.#next.values(middle)[0] as [number, number] | undefined;
+      if (row === undefined || row[0] >= high) high = middle;
+      else if (row[1] < main) low = row[0] + 1;
+      else high = middle;
+    }
+    const found = this.#next.values(low)[0] as [number, number] | undefined;
+    return found?.[0];
+  }
+
+  /** Removes a row for good. */
+  remove(sequence: number): void {
+    this.#journal.write(64);
+    const row = this.#remove.values(sequence)[0] as [number] | undefined;
+    if (row === undefined) throw new DamagedStateError(`row ${sequence} is missing`);
+    this.#journal.position.rows.subtract(row[0]);
+  }
+}
+
+function fromValues(row: RowValues): RevisionRow {
+  return { sequence: row[0], main: row[1], sub: row[2], record: checked(row, row[0]) };
+}
+
+/** The record in a row, once its checksum and number have been seen to fit. */
+function checked(row: RowValues | undefined, expected: number): Uint8Array {
+  if (row === undefined) throw new DamagedStateError(`row ${expected} is missing`);
+  const [sequence, main, sub, checksum, sealed] = row;
+  if (sequence !== expected || rowChecksum(sealed, sequence, main, sub) !== checksum) {
+    throw new DamagedStateError(`row ${expected} does not match its checksum`);
+  }
+  return open(sealed);
+}
