@@ -42,8 +42,9 @@ export class Position {
 type PositionRow = [number, number, number, number, number, number, number, number, number, number, number];
 
 /**
- * One open transaction at a time, begun by the first write and ended by `commit`, which writes the position into
- * it. A crash in between loses all of it, and the log replays it.
+ * One open transaction at a time, begun by the first read or write and ended by `commit`, which writes the position
+ * into it. A crash in between loses all of it, and the log replays it. Reads are inside because looking up a row
+ * costs 0.6 µs in an open transaction and 4 µs in one of its own.
  */
 export class Journal {
   readonly position = new Position();
@@ -51,13 +52,15 @@ export class Journal {
   bytes = 0;
   /** The applied index that the last commit covers. */
   committedIndex: LogIndex = 0;
-  #open = false;
+  /** Reads open no transaction that would outlive them; set while a checkpoint must get through. */
+  readsAlone = false;
+  #state: "closed" | "reading" | "writing" = "closed";
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #save: Statement;
 
   constructor(readonly database: Database) {
-    this.#begin = database.prepare("BEGIN IMMEDIATE");
+    this.#begin = database.prepare("BEGIN");
     this.#commit = database.prepare("COMMIT");
     this.#save = database.prepare(
       `INSERT INTO position VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO UPDATE SET
@@ -87,22 +90,34 @@ export class Journal {
     this.committedIndex = at.appliedIndex;
   }
 
+  /** A transaction is open: something waits for `commit`, if only readers' ease. */
+  get open(): boolean {
+    return this.#state !== "closed";
+  }
+
+  /** Should precede reads of rows. */
+  read(): void {
+    if (this.#state !== "closed" || this.readsAlone) return;
+    this.#begin.run();
+    this.#state = "reading";
+  }
+
   /** Must precede every write of a row. */
   write(bytes: number): void {
-    if (!this.#open) {
-      this.#begin.run();
-      this.#open = true;
-    }
+    if (this.#state === "closed") this.#begin.run();
+    this.#state = "writing";
     this.bytes += bytes;
   }
 
   /** Ends the open transaction; a position that moved without rows is saved too. */
   commit(): void {
     const at = this.position;
-    if (!this.#open) {
-      if (this.committedIndex === at.appliedIndex) return;
-      this.write(0);
+    if (this.#state !== "writing" && this.committedIndex === at.appliedIndex) {
+      if (this.#state === "reading") this.#commit.run();
+      this.#state = "closed";
+      return;
     }
+    this.write(0);
     assert(at.appliedIndex >= this.committedIndex, "the applied index never goes back");
     this.#save.run(
       at.appliedIndex,
@@ -118,7 +133,7 @@ export class Journal {
       at.checksum(),
     );
     this.#commit.run();
-    this.#open = false;
+    this.#state = "closed";
     this.bytes = 0;
     this.committedIndex = at.appliedIndex;
   }

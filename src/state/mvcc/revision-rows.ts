@@ -5,6 +5,7 @@ import { open, seal } from "../../storage/seal";
 import { DamagedStateError } from "../damage";
 import type { Journal } from "../position";
 import { rowChecksum } from "../row-sum";
+import { RecordCache } from "./record-cache";
 
 /** A stored version. The record of a tombstone has only key and mod revision. */
 export interface RevisionRow {
@@ -17,11 +18,12 @@ export interface RevisionRow {
 type RowValues = [sequence: number, main: number, sub: number, checksum: number, sealed: Uint8Array];
 
 const columns = "sequence, main, sub, checksum, record";
-/** Rows that one statement of many looks up; each further one in it costs a fifth of a statement of its own. */
+/** Rows that one statement of many looks up; each further one in it is cheaper than a statement of its own. */
 const batchRows = 32;
 
 export class RevisionRows {
   readonly #journal: Journal;
+  readonly #cache = new RecordCache();
   readonly #append: Statement;
   readonly #one: Statement;
   readonly #many: Statement;
@@ -51,29 +53,49 @@ export class RevisionRows {
     const sequence = this.#journal.position.nextSequence++;
     this.#journal.write(sealed.length + 16);
     this.#append.run(sequence, main, sub, this.#journal.added(sealed, sequence, main, sub), sealed);
+    this.#cache.set(sequence, record);
     return sequence;
   }
 
-  /** The record of a row that the index knows. */
+  /** The record of a row that the index knows. Shared with the cache: not to be changed. */
   read(sequence: number): Uint8Array {
+    const cached = this.#cache.get(sequence);
+    if (cached !== undefined) return cached;
+    this.#journal.read();
     const row = this.#one.values(sequence)[0] as RowValues | undefined;
-    return checked(row, sequence);
+    const record = checked(row, sequence);
+    this.#cache.set(sequence, record);
+    return record;
   }
 
-  /** The records of rows that the index knows, in the order asked for. */
+  /** The records of rows that the index knows, in the order asked for. Not to be changed. */
   readMany(sequences: readonly number[]): Uint8Array[] {
-    const records: Uint8Array[] = [];
-    let at = 0;
-    for (; at + batchRows <= sequences.length; at += batchRows) {
-      const rows = this.#many.values(...sequences.slice(at, at + batchRows)) as RowValues[];
-      for (let i = 0; i < batchRows; i++) records.push(checked(rows[i], sequences[at + i]!));
+    const records: Uint8Array[] = Array.from({ length: sequences.length });
+    const missing: number[] = [];
+    for (let at = 0; at < sequences.length; at++) {
+      const cached = this.#cache.get(sequences[at]!);
+      if (cached === undefined) missing.push(at);
+      else records[at] = cached;
     }
-    for (; at < sequences.length; at++) records.push(this.read(sequences[at]!));
+    let at = 0;
+    if (missing.length >= batchRows) this.#journal.read();
+    for (; at + batchRows <= missing.length; at += batchRows) {
+      const places = missing.slice(at, at + batchRows);
+      const rows = this.#many.values(...places.map((place) => sequences[place]!)) as RowValues[];
+      for (let i = 0; i < batchRows; i++) {
+        const place = places[i]!;
+        const record = checked(rows[i], sequences[place]!);
+        this.#cache.set(sequences[place]!, record);
+        records[place] = record;
+      }
+    }
+    for (; at < missing.length; at++) records[missing[at]!] = this.read(sequences[missing[at]!]!);
     return records;
   }
 
   /** Up to `rowsMax` rows behind `sequence`, in order. */
   page(sequence: number, rowsMax: number): RevisionRow[] {
+    this.#journal.read();
     const rows = this.#page.values(sequence, rowsMax) as RowValues[];
     return rows.map(fromValues);
   }
@@ -97,6 +119,7 @@ export class RevisionRows {
 
   /** The first row whose main revision is at least `main`; undefined when there is none. */
   firstFrom(main: Revision): number | undefined {
+    this.#journal.read();
     // Sequence and main rise together, so this is a binary search; sequences may have gaps.
     let low = 1;
     let high = this.#journal.position.nextSequence;

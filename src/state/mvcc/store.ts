@@ -71,13 +71,14 @@ export class MvccStore {
       if (fields.mod !== main) throw new DamagedStateError(`row ${sequence} holds another revision`);
       const key = Buffer.prototype.latin1Slice.call(record, fields.keyStart, fields.keyEnd);
       const lease = fields.lease === 0n ? undefined : this.leases.get(fields.lease);
-      const dead = fields.version === 0;
-      this.#place(key, dead ? -sequence : sequence, main, fields.create, fields.version, lease);
+      const place = fields.version === 0 ? -sequence : sequence;
+      this.#place(this.index.find(key), key, place, main, fields.create, fields.version, lease);
     }
   }
 
-  /** Puts a version into the index and moves its lease. */
+  /** Puts a version into the index, at the place where it was just looked for, and moves its lease. */
   #place(
+    entry: KeyEntry | undefined,
     key: string,
     sequence: number,
     main: Revision,
@@ -85,7 +86,6 @@ export class MvccStore {
     version: number,
     lease: Lease | undefined,
   ): void {
-    const entry = this.index.find(key);
     if (entry === undefined) {
       this.index.insert(key, new KeyEntry(main, sequence, create, version, lease));
     } else {
@@ -139,7 +139,7 @@ export class MvccStore {
     const version = live ? entry.version + 1 : 1;
     const record = encodeRecord(keyBytes, create, main, version, value, lease?.encodedId);
     const sequence = this.rows.append(main, sub, record);
-    this.#place(key, sequence, main, create, version, lease);
+    this.#place(entry, key, sequence, main, create, version, lease);
     this.#changes.push({ type: "put", key, revision: main, sub, created: version === 1, record });
   }
 
@@ -149,7 +149,7 @@ export class MvccStore {
     const sub = this.#changes.length;
     const record = encodeTombstone(fromBinaryString(key), main);
     const sequence = this.rows.append(main, sub, record);
-    this.#place(key, -sequence, main, 0, 0, undefined);
+    this.#place(this.index.find(key), key, -sequence, main, 0, 0, undefined);
     this.#changes.push({ type: "delete", key, revision: main, sub, created: false, record });
   }
 
