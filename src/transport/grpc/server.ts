@@ -1,33 +1,146 @@
-/** The gRPC server: HTTP/2 sessions in, calls of the method table out. */
+/** The gRPC server: HTTP/2 connections in, calls of the method table out. */
+import { createServer } from "node:http2";
+import type { Http2Server, ServerHttp2Session } from "node:http2";
 import type { Duplex } from "node:stream";
+import { refuse } from "../../errors";
+import { Connection } from "./connection";
+import { ServerCore } from "./core";
 import type { GrpcServerOptions } from "./options";
+import { withDefaults } from "./options";
+import { StreamCall } from "./stream";
+
+export type { GrpcServerOptions } from "./options";
+
+/** How much a client may send before the server has read it, per stream and per connection. */
+const streamWindowBytes = 1024 ** 2;
+const connectionWindowBytes = 4 * 1024 ** 2;
+/** Checks in a row without a leader after which a stream with `hasleader` is ended (etcd-wire 6). */
+const leaderlessChecksMax = 3;
 
 export interface GrpcServerCounts {
-  readonly sessions: number;
+  readonly connections: number;
   readonly calls: number;
+  readonly deadlines: number;
+  /** Bytes of requests that wait for their end or their handler. */
   readonly bufferedRequestBytes: number;
+  /** Bytes of large answers that were handed to HTTP/2 and have not left. */
   readonly responseBytesInFlight: number;
 }
 
 /** A gRPC server without a socket of its own: a listener hands it connections. */
 export class GrpcServer {
-  constructor(readonly options: GrpcServerOptions) {}
+  readonly #core: ServerCore;
+  readonly #server: Http2Server;
+  readonly #connections = new Set<Connection>();
+  readonly #timers: ReturnType<typeof setInterval>[] = [];
+  #leaderlessChecks = 0;
+  #whenEmpty: (() => void)[] = [];
+
+  constructor(options: GrpcServerOptions) {
+    const settings = withDefaults(options);
+    this.#core = new ServerCore(settings);
+    this.#server = createServer({
+      settings: {
+        initialWindowSize: streamWindowBytes,
+        maxConcurrentStreams: settings.maxConcurrentStreams,
+        maxHeaderListSize: settings.headerListBytesMax,
+      },
+      // Both cost time on every call, and neither matters here: what we send is ours, and what comes in is
+      // compared and decoded, never echoed.
+      strictFieldWhitespaceValidation: false,
+      strictSingleValueFields: false,
+    } as Parameters<typeof createServer>[0]);
+    this.#server.on("session", (session) => this.#onSession(session));
+    this.#server.on("sessionError", () => {});
+    const { keepaliveIntervalMs, keepaliveTimeoutMs, electionTimeoutMs } = settings;
+    if (keepaliveIntervalMs > 0) {
+      const everyMs = Math.max(20, Math.min(keepaliveIntervalMs, keepaliveTimeoutMs, 60_000) / 4);
+      this.#every(everyMs, () => {
+        const now = performance.now();
+        for (const connection of this.#connections) connection.keepAlive(now);
+      });
+    }
+    this.#every(electionTimeoutMs, () => this.#checkLeader());
+  }
 
   /** Takes over a connection (plain, or TLS with ALPN h2) whose first bytes have not been consumed. */
-  accept(_socket: Duplex): void {
-    throw new Error("not yet");
+  accept(socket: Duplex): void {
+    if (this.#core.stopping) {
+      socket.destroy();
+      return;
+    }
+    this.#server.emit("connection", socket);
   }
 
   /** What the server holds right now; all zero when it is idle and nobody is connected. */
   counts(): GrpcServerCounts {
-    throw new Error("not yet");
+    return {
+      connections: this.#connections.size,
+      calls: this.#core.calls.size,
+      deadlines: this.#core.deadlines.armed,
+      bufferedRequestBytes: this.#core.bufferedBytes,
+      responseBytesInFlight: this.#core.budget.inFlight,
+    };
   }
 
   /**
-   * Stops: GOAWAY to every client, unary calls finish, streams end as Unavailable; after `graceMs` whatever is
-   * left is cut. Resolves when no connection is open. May be called again to shorten the grace.
+   * Stops: GOAWAY to every client, streams end as Unavailable "etcdserver: server stopped", unary calls finish;
+   * after `graceMs` whatever is left is cut. Resolves when no connection is open.
    */
-  stop(_graceMs: number): Promise<void> {
-    throw new Error("not yet");
+  stop(graceMs: number): Promise<void> {
+    this.#core.stopping = true;
+    for (const connection of this.#connections) connection.goAway();
+    for (const call of this.#core.calls) {
+      if (call instanceof StreamCall) call.cancelWith(refuse("stopped"));
+    }
+    const done = new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
+    const cut = setTimeout(() => {
+      for (const call of this.#core.calls) call.cancelWith(refuse("stopped"));
+      setImmediate(() => {
+        for (const connection of this.#connections) connection.session.destroy();
+      });
+    }, graceMs);
+    this.#emptied();
+    return done.then(() => {
+      clearTimeout(cut);
+      for (const timer of this.#timers) clearInterval(timer);
+      this.#core.deadlines.close();
+    });
+  }
+
+  #onSession(session: ServerHttp2Session): void {
+    session.on("error", (error) => {
+      this.#core.settings.log("debug", "a connection failed", { error: error.message });
+    });
+    session.setLocalWindowSize(connectionWindowBytes);
+    const connection = new Connection(this.#core, session);
+    this.#connections.add(connection);
+    session.on("close", () => {
+      this.#connections.delete(connection);
+      this.#emptied();
+    });
+    if (this.#core.stopping) connection.goAway();
+  }
+
+  #emptied(): void {
+    if (!this.#core.stopping || this.#connections.size > 0) return;
+    const waiting = this.#whenEmpty;
+    this.#whenEmpty = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  #checkLeader(): void {
+    if (this.#core.settings.member.leaderKnown()) {
+      this.#leaderlessChecks = 0;
+      return;
+    }
+    if (++this.#leaderlessChecks !== leaderlessChecksMax) return;
+    for (const call of this.#core.leaderWatchers) call.cancelWith(refuse("noLeader"));
+  }
+
+  #every(intervalMs: number, work: () => void): void {
+    const timer = setInterval(work, intervalMs);
+    timer.unref();
+    this.#timers.push(timer);
   }
 }

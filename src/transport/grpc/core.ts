@@ -1,0 +1,32 @@
+/** What the calls of one server share. */
+import { Deadlines } from "./deadlines";
+import type { GrpcCall } from "./call";
+import type { Settings } from "./options";
+import { ResponseBudget } from "./writer";
+
+/** Labels of client-api-version that are passed on as they are. */
+const versionLabelsMax = 64;
+
+export class ServerCore {
+  readonly deadlines = new Deadlines();
+  readonly budget: ResponseBudget;
+  /** Calls that are not answered yet. */
+  readonly calls = new Set<GrpcCall>();
+  /** Streams that asked to be ended when the member has no leader for too long. */
+  readonly leaderWatchers = new Set<GrpcCall>();
+  bufferedBytes = 0;
+  stopping = false;
+  readonly #versions = new Map<string, boolean>();
+
+  constructor(readonly settings: Settings) {
+    this.budget = new ResponseBudget(settings.responseBytesInFlightMax);
+  }
+
+  /** The metric label of a client version, and remembers how many different ones there were. */
+  versionLabel(version: string): string {
+    if (this.#versions.has(version)) return version;
+    if (this.#versions.size >= versionLabelsMax) return "unknown";
+    this.#versions.set(version, true);
+    return version;
+  }
+}
