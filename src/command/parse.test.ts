@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { flagNames, flagOf, forgottenNames, oldNames } from "./flags";
+import { flagNames, flagOf, oldNames } from "./flags";
 import { compatibilityListing, serverHelp } from "./help";
 import { parseCommandLine, type ServerOptions } from "./options";
 
