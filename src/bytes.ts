@@ -26,7 +26,8 @@ export function prefixRangeEnd(prefix: Uint8Array): Uint8Array {
   for (let i = prefix.length - 1; i >= 0; i--) {
     const byte = prefix[i]!;
     if (byte === 0xff) continue;
-    const end = prefix.slice(0, i + 1);
+    // A copy in any case: Buffer's own slice would share the caller's bytes.
+    const end = new Uint8Array(prefix.subarray(0, i + 1));
     end[i] = byte + 1;
     return end;
   }

@@ -1,4 +1,7 @@
-/** What the lock, election and watch services need from the rest of a member. */
+/** What the lock, election and watch services need from the rest of a member, and how they read answers. */
+import { fromBinary, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
+import { concatBytes } from "../bytes";
+import type { StoreError } from "../errors";
 import type {
   DeleteRangeRequestSchema,
   DeleteRangeResponseSchema,
@@ -10,8 +13,8 @@ import type {
   TxnResponseSchema,
   WatchCreateRequest,
 } from "../proto/gen/etcd/rpc_pb";
-import type { StoreError } from "../errors";
-import type { Call, UnaryHandler } from "../transport/call";
+import type { Answer, Call, UnaryHandler } from "../transport/call";
+import { EncodedMessage } from "../transport/call";
 import type { WatchHub } from "../watch/hub";
 
 /** The watch side of a member. */
@@ -33,4 +36,12 @@ export interface KvBackend {
   deleteRange: UnaryHandler<typeof DeleteRangeRequestSchema, typeof DeleteRangeResponseSchema>;
   txn: UnaryHandler<typeof TxnRequestSchema, typeof TxnResponseSchema>;
   leaseGrant: UnaryHandler<typeof LeaseGrantRequestSchema, typeof LeaseGrantResponseSchema>;
+}
+
+/** The message of an answer, decoded if a service put it together from stored bytes. */
+export function decodeAnswer<Output extends DescMessage>(
+  schema: Output,
+  answer: Answer<Output>,
+): MessageShape<Output> {
+  return answer instanceof EncodedMessage ? fromBinary(schema, concatBytes(answer.chunks)) : answer;
 }

@@ -1,22 +1,84 @@
 /** The Lock service: a program over KV, leases and watches (etcd-wire section 9). */
-import type {
-  LockRequestSchema,
-  LockResponseSchema,
-  UnlockRequestSchema,
-  UnlockResponseSchema,
-} from "../proto/gen/etcd/lock_pb";
-import type { UnaryHandler } from "../transport/call";
+import { create } from "@bufbuild/protobuf";
+import type { LockRequest, LockResponse, UnlockRequest, UnlockResponse } from "../proto/gen/etcd/lock_pb";
+import { LockResponseSchema, UnlockResponseSchema } from "../proto/gen/etcd/lock_pb";
+import { DeleteRangeRequestSchema, DeleteRangeResponseSchema } from "../proto/gen/etcd/rpc_pb";
+import type { Call } from "../transport/call";
+import { emptyBytes } from "../bytes";
 import type { KvBackend, WatchBackend } from "./backend";
+import { decodeAnswer } from "./backend";
+import {
+  foundBy,
+  guarded,
+  keyRequest,
+  leaveQuietly,
+  oldestRequest,
+  placeKey,
+  programError,
+  putOp,
+  queuePrefix,
+  rangeOp,
+  runProgram,
+  sessionLease,
+  waitForTurn,
+} from "./queue";
 
 export class LockService {
-  constructor(
-    readonly kv: KvBackend,
-    readonly watch: WatchBackend,
-  ) {}
-  readonly lock: UnaryHandler<typeof LockRequestSchema, typeof LockResponseSchema> = async () => {
-    throw new Error("not yet");
-  };
-  readonly unlock: UnaryHandler<typeof UnlockRequestSchema, typeof UnlockResponseSchema> = async () => {
-    throw new Error("not yet");
-  };
+  readonly #kv: KvBackend;
+  readonly #watch: WatchBackend;
+
+  constructor(kv: KvBackend, watch: WatchBackend) {
+    this.#kv = kv;
+    this.#watch = watch;
+  }
+
+  /**
+   * Waits until the caller's lease holds the lock. Not mutual exclusion by itself: the key's create revision is
+   * the fencing number that a guarded transaction compares.
+   */
+  lock(request: LockRequest, call: Call): Promise<LockResponse> {
+    const kv = this.#kv;
+    return runProgram(call, this.#watch, async (lifeline) => {
+      const lease = await sessionLease(kv, request.lease, call);
+      const prefix = queuePrefix(request.name);
+      const key = placeKey(request.name, lease);
+      const oldest = rangeOp(oldestRequest(prefix));
+      const entered = await guarded(
+        kv,
+        { key, createRevision: 0n },
+        [putOp(key, emptyBytes, lease), oldest],
+        [rangeOp(keyRequest(key)), oldest],
+        call,
+      );
+      const createRevision = entered.succeeded
+        ? entered.header!.revision
+        : foundBy(entered, 0)[0]!.createRevision;
+      const place = { key, createRevision };
+      const holder = foundBy(entered, 1)[0];
+      if (holder === undefined || holder.createRevision === createRevision) {
+        // A caller that left while its key went in will never hear that it holds the lock.
+        if (lifeline.ended !== undefined && entered.succeeded) await leaveQuietly(kv, place, call);
+        lifeline.check();
+        return create(LockResponseSchema, { header: entered.header!, key });
+      }
+      let own;
+      try {
+        own = await waitForTurn(kv, this.#watch, prefix, place, call, lifeline);
+      } catch (error) {
+        await leaveQuietly(kv, place, call);
+        throw error;
+      }
+      if (own === undefined) throw programError("mutex: session is expired");
+      return create(LockResponseSchema, { header: own.header!, key });
+    });
+  }
+
+  /** Deletes the key; one that is gone is fine. */
+  unlock(request: UnlockRequest, call: Call): Promise<UnlockResponse> {
+    return runProgram(call, this.#watch, async () => {
+      const remove = create(DeleteRangeRequestSchema, { key: request.key });
+      const answer = decodeAnswer(DeleteRangeResponseSchema, await this.#kv.deleteRange(remove, call));
+      return create(UnlockResponseSchema, { header: answer.header! });
+    });
+  }
 }
