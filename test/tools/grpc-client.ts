@@ -84,7 +84,8 @@ export class GrpcClient {
   #reason: string | undefined;
 
   constructor(readonly url: string) {
-    this.#session = connect(url);
+    // Megabytes: a test may have many large requests under way.
+    this.#session = connect(url, { maxSessionMemory: 1000 });
     this.#session.on("error", (error) => {
       this.#broken = true;
       this.#reason ??= String(error);
