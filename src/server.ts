@@ -18,6 +18,7 @@ import { LockService } from "./service/lock";
 import { MaintenanceService } from "./service/maintenance";
 import { WatchService } from "./service/watch";
 import { systemDisk } from "./storage/disk";
+import { wrapSyncs } from "./storage/disk-wrap";
 import { startDatabaseJobs } from "./storage/jobs/jobs";
 import { type DirectoryLock, lockDirectory } from "./storage/lock";
 import { openStateDatabase } from "./storage/sqlite";
@@ -55,7 +56,8 @@ export async function startServer(
   log: Logger,
   fatal: (error: unknown) => void,
 ): Promise<Server> {
-  const disk = options.unsafeNoFsync ? withoutSync(systemDisk()) : systemDisk();
+  // Without syncs an acknowledged write may be lost, which only a test can want.
+  const disk = options.unsafeNoFsync ? wrapSyncs(systemDisk(), () => Promise.resolve()) : systemDisk();
   disk.makeDirectory(options.dataDirectory);
   const lock = lockDirectory(options.dataDirectory);
   try {
@@ -230,16 +232,6 @@ async function openDoors(
       lock.release();
     },
   };
-}
-
-/** For --unsafe-no-fsync: an acknowledged write may be lost, which only a test can want. */
-function withoutSync(disk: Disk): Disk {
-  const open: Disk["open"] = (path, mode) => {
-    const file = disk.open(path, mode);
-    file.sync = () => Promise.resolve();
-    return file;
-  };
-  return Object.assign(Object.create(disk) as Disk, { open });
 }
 
 /** What the health pages read. The reads are those of etcd: one key, found or not. */

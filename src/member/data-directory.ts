@@ -31,6 +31,8 @@ export interface DataDirectoryOptions {
   /** Receives how long the index took to rebuild, and what was repaired. */
   readonly report: (message: string, fields: Record<string, unknown>) => void;
   readonly logObserver?: LogObserver;
+  /** The size at which a segment of the log ends; absent: the log's own default. */
+  readonly logSegmentBytes?: number;
 }
 
 export interface OpenedData {
@@ -56,7 +58,7 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
 
   if (!logExists(logDirectory, disk)) {
     const { identity } = bootstrap(options);
-    const log = await createLog({ directory: logDirectory, disk, identity });
+    const log = await createLog({ directory: logDirectory, disk, identity, segmentBytes: options.logSegmentBytes });
     await log.close();
   }
   const database = ports.openDatabase(databasePath);
@@ -70,6 +72,7 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
   const opened = await openLog({
     directory: logDirectory,
     disk,
+    segmentBytes: options.logSegmentBytes,
     tailBytesMax: logTailBytesMax,
     appliedIndex: state.appliedIndex,
     observer: options.logObserver,

@@ -56,6 +56,8 @@ export interface MemberOptions {
   /** Replicate the remaining time of long leases now and then. */
   readonly leaseCheckpoints: boolean;
   readonly warningApplyMs: number;
+  /** The size at which a segment of the log ends; absent: the log's own default. */
+  readonly logSegmentBytes?: number;
 }
 
 /** What a member tells its surroundings. */

@@ -1,0 +1,245 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { create } from "@bufbuild/protobuf";
+import { setTraps } from "../../test/sim/traps";
+import { World } from "../../test/sim/world";
+import { refuse } from "../errors";
+import {
+  AlarmRequest_AlarmAction,
+  AlarmType,
+  PutRequestSchema,
+  RangeRequestSchema,
+} from "../proto/gen/etcd/rpc_pb";
+import type { Member } from "./member";
+
+const encoder = new TextEncoder();
+
+function put(key: string, value = "value", lease = 0n) {
+  const request = create(PutRequestSchema, { key: encoder.encode(key), value: encoder.encode(value), lease });
+  return { case: "put", value: request } as const;
+}
+
+function keys(member: Member): number {
+  return member.state.range(
+    create(RangeRequestSchema, { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) }),
+  ).count;
+}
+
+describe("a whole member reaches the world only through its ports", () => {
+  let release = (): void => {};
+  beforeAll(() => {
+    release = setTraps();
+  });
+  afterAll(() => release());
+
+  test("it starts, takes writes, reads linearizably, and stops, with real time and files trapped", () => {
+    const world = new World();
+    const member = world.start();
+    expect(member.isLeader).toBeTrue();
+    expect(member.revision).toBe(1);
+    const result = world.clock.settle(member.write(put("a"), "put"));
+    expect(result.revision).toBe(2);
+    world.clock.settle(member.linearizable());
+    expect(keys(member)).toBe(1);
+    expect(member.state.members().map(({ name, clientURLs }) => [name, clientURLs])).toEqual([
+      ["default", ["http://127.0.0.1:2379"]],
+    ]);
+    world.clock.settle(member.stop());
+    expect(world.fatal).toEqual([]);
+  });
+
+  test("[P1] every acknowledged write survives a power cut at any time, and the revision never falls", () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const world = new World(seed);
+      let acknowledged = 0;
+      let highest = 0;
+      for (let life = 0; life < 4; life++) {
+        const member = world.start();
+        expect(member.revision).toBeGreaterThanOrEqual(highest);
+        expect(keys(member)).toBeGreaterThanOrEqual(acknowledged);
+        for (let i = 0; i < 30; i++) {
+          const key = `${life}-${i}`;
+          member.write(put(key), "put").then(
+            ({ revision }) => {
+              acknowledged++;
+              highest = Math.max(highest, revision);
+            },
+            () => {},
+          );
+          if (i % 3 === seed % 3) world.clock.run((seed % 7) * 4);
+        }
+        world.clock.run(seed % 11);
+        world.crash();
+      }
+      const member = world.start();
+      expect(keys(member)).toBeGreaterThanOrEqual(acknowledged);
+      expect(member.revision).toBeGreaterThanOrEqual(highest);
+      expect(acknowledged).toBeGreaterThan(20);
+      expect(world.fatal).toEqual([]);
+    }
+  });
+
+  test("[R8] nothing is acknowledged, readable or watchable before the log is synced", () => {
+    const world = new World();
+    const member = world.start();
+    const release = world.holdSyncs();
+    let acknowledged = false;
+    const written = member.write(put("a"), "put").then((result) => {
+      acknowledged = true;
+      return result;
+    });
+    world.clock.run(3_000);
+    world.clock.settle(member.linearizable());
+    expect(acknowledged).toBeFalse();
+    expect(keys(member)).toBe(0);
+    release();
+    expect(world.clock.settle(written).revision).toBe(2);
+    expect(keys(member)).toBe(1);
+  });
+
+  test("[P18] a write that waits too long is told that its outcome is unknown, and may still happen", () => {
+    const world = new World();
+    const member = world.start();
+    const release = world.holdSyncs();
+    const outcome = world.clock.settle(member.write(put("a")).catch((error: unknown) => error));
+    expect(outcome).toMatchObject({ message: refuse("timeout").message, definite: false });
+    expect(world.clock.monotonicMs()).toBeGreaterThan(member.requestTimeoutMs);
+    release();
+    world.clock.run(100);
+    expect(keys(member)).toBe(1);
+  });
+
+  test("a failed sync ends the process, and acknowledges nothing", () => {
+    const world = new World();
+    const member = world.start();
+    world.disk.failSyncs(1);
+    let acknowledged = false;
+    member.write(put("a")).then(
+      () => {
+        acknowledged = true;
+      },
+      () => {},
+    );
+    world.clock.run(1_000);
+    expect(world.fatal).toHaveLength(1);
+    expect(String(world.fatal[0])).toContain("LogFailedError");
+    expect(acknowledged).toBeFalse();
+  });
+
+  test("[P15] a lease ends no sooner than its time after the last renewal, and its keys go in one revision", () => {
+    const world = new World();
+    const member = world.start();
+    world.clock.settle(
+      member.write({
+        case: "leaseGrant",
+        value: { $typeName: "etcdserverpb.LeaseGrantRequest", ID: 7n, TTL: 5n },
+      }),
+    );
+    for (const key of ["a", "b", "c"]) world.clock.settle(member.write(put(key, "value", 7n)));
+    const before = member.revision;
+    for (let i = 0; i < 10; i++) {
+      world.clock.run(4_000);
+      expect(member.leases.renew(7n)).toBe(5);
+    }
+    world.clock.run(4_900);
+    expect(keys(member)).toBe(3);
+    world.clock.run(1_500);
+    expect(keys(member)).toBe(0);
+    expect(member.revision).toBe(before + 1);
+    expect(member.state.lease(7n)).toBeUndefined();
+  });
+
+  test("after a restart a lease has its full time again, and still ends", () => {
+    const world = new World();
+    const first = world.start();
+    world.clock.settle(
+      first.write({
+        case: "leaseGrant",
+        value: { $typeName: "etcdserverpb.LeaseGrantRequest", ID: 7n, TTL: 5n },
+      }),
+    );
+    world.clock.settle(first.write(put("a", "value", 7n)));
+    world.clock.run(4_000);
+    world.crash();
+    const second = world.start();
+    world.clock.run(4_900);
+    expect(keys(second)).toBe(1);
+    world.clock.run(3_000);
+    expect(keys(second)).toBe(0);
+  });
+
+  test("over the quota, writes are refused and the alarm is raised; deletes still work", () => {
+    const world = new World();
+    const member = world.start({ quotaBytes: 200_000 });
+    let refused: unknown;
+    for (let i = 0; i < 400 && refused === undefined; i++) {
+      try {
+        world.clock.settle(member.write(put(`key-${i}`, "x".repeat(1_000))));
+        world.clock.run(30);
+      } catch (error) {
+        refused = error;
+      }
+    }
+    expect(String(refused)).toContain(refuse("noSpace").message);
+    world.clock.run(1_000);
+    expect(member.state.alarms().map(({ alarm }) => alarm)).toEqual([AlarmType.NOSPACE]);
+    expect(() => world.clock.settle(member.write(put("tiny", "")))).toThrow(refuse("noSpace").message);
+    world.clock.settle(
+      member.write({
+        case: "deleteRange",
+        value: {
+          $typeName: "etcdserverpb.DeleteRangeRequest",
+          key: encoder.encode("key-0"),
+          rangeEnd: new Uint8Array(0),
+          prevKv: false,
+        },
+      }),
+    );
+  });
+
+  test("a full disk refuses writes with a clear reason, reads go on, and space brings writes back", () => {
+    const world = new World(3, { budgetBytes: 200 * 1024 ** 2 });
+    const member = world.start();
+    let acknowledged = 0;
+    let last: unknown;
+    for (let i = 0; i < 400 && last === undefined; i++) {
+      try {
+        world.clock.settle(member.write(put(`key-${i}`, "x".repeat(1_000_000))));
+        acknowledged++;
+        world.clock.run(200);
+      } catch (error) {
+        last = error;
+      }
+    }
+    expect(String(last)).toContain(refuse("noSpace").message);
+    expect(world.fatal).toEqual([]);
+    world.clock.settle(member.linearizable());
+    expect(keys(member)).toBe(acknowledged);
+
+    world.disk.budgetBytes *= 2;
+    world.clock.run(3_000);
+    world.clock.settle(
+      member.write({
+        case: "alarm",
+        value: {
+          $typeName: "etcdserverpb.AlarmRequest",
+          action: AlarmRequest_AlarmAction.DEACTIVATE,
+          memberID: member.id,
+          alarm: AlarmType.NOSPACE,
+        },
+      }),
+    );
+    world.clock.settle(member.write(put("after")));
+    expect(keys(member)).toBe(acknowledged + 1);
+  }, 20_000);
+
+  test("the log is cut behind checkpoints, and a restart still finds everything", () => {
+    const world = new World();
+    const first = world.start();
+    for (let i = 0; i < 200; i++) world.clock.settle(first.write(put(`key-${i}`)));
+    world.clock.run(70_000);
+    world.crash();
+    const second = world.start();
+    expect(keys(second)).toBe(200);
+    expect(second.revision).toBe(201);
+  });
+});

@@ -1,0 +1,134 @@
+/** One whole member on a virtual clock, a simulated disk and a database in memory. */
+import type { Database } from "bun:sqlite";
+import { Member, type MemberEvents, type MemberOptions } from "../../src/member/member";
+import type { Clock, Disk, Ports } from "../../src/member/ports";
+import { SeededRng } from "../../src/rng";
+import { wrapSyncs } from "../../src/storage/disk-wrap";
+import type { StateMachine } from "../../src/state/state-machine";
+import type { DatabaseJobs } from "../../src/storage/jobs/jobs";
+import { openStateDatabase } from "../../src/storage/sqlite";
+import { VirtualClock } from "./clock";
+import { SimulatedDisk, type SimulatedDiskOptions } from "./disk";
+
+export const memberDefaults: MemberOptions = {
+  name: "default",
+  dataDirectory: "/data",
+  clientUrls: ["http://127.0.0.1:2379"],
+  initialCluster: [{ name: "default", peerUrls: ["http://localhost:2380"] }],
+  clusterToken: "etcd-cluster",
+  heartbeatIntervalMs: 100,
+  electionTimeoutMs: 1_000,
+  preVote: true,
+  requestBytesMax: 1_572_864,
+  quotaBytes: 2 * 1024 ** 3,
+  autoCompaction: undefined,
+  compactionBatchRows: 1_000,
+  compactionPauseMs: 10,
+  applyCommitIntervalMs: 20,
+  catchupEntries: 5,
+  watchProgressIntervalMs: 600_000,
+  leaseCheckpoints: false,
+  warningApplyMs: 100,
+  logSegmentBytes: 256 * 1024,
+};
+
+/** The jobs of a database in memory: nothing to wait for. */
+function memoryJobs(state: StateMachine): DatabaseJobs {
+  let coveredIndex = state.flushedIndex;
+  return {
+    get coveredIndex() {
+      return coveredIndex;
+    },
+    holding: false,
+    walBytes: 0,
+    checkpoint() {
+      if (!state.pending) state.flush();
+      coveredIndex = state.flushedIndex;
+      return Promise.resolve(coveredIndex);
+    },
+    takeSnapshotFile: () => Promise.reject(new Error("a database in memory has no file")),
+    checkIntegrity: () => Promise.resolve([]),
+    close: () => Promise.resolve(),
+  };
+}
+
+interface LoggedLine {
+  readonly level: string;
+  readonly message: string;
+  readonly fields: Record<string, unknown>;
+}
+
+/** The world around one member; it outlives the member's crashes. */
+export class World {
+  readonly clock = new VirtualClock();
+  readonly disk: SimulatedDisk;
+  readonly fatal: unknown[] = [];
+  readonly logged: LoggedLine[] = [];
+  readonly #rng: SeededRng;
+  #database: Database | undefined;
+  /** Counts lives: what an earlier one had scheduled does not happen. */
+  #life = 0;
+  #heldSyncs: PromiseWithResolvers<void> | undefined;
+
+  constructor(seed = 1, disk: SimulatedDiskOptions = {}) {
+    this.#rng = new SeededRng(seed);
+    this.disk = new SimulatedDisk(this.#rng.fork(1), disk);
+    this.disk.makeDirectory("/data");
+  }
+
+  /** Starts the member, and waits until it can serve. */
+  start(options: Partial<MemberOptions> = {}): Member {
+    const ports: Ports = {
+      clock: this.#clockOfLife(++this.#life),
+      rng: this.#rng.fork(2),
+      disk: this.#diskThatHolds(),
+      peers: { send() {}, onMessage() {}, close() {} },
+      openDatabase: () => (this.#database ??= openStateDatabase(":memory:")),
+      startDatabaseJobs: (_path, state) => memoryJobs(state),
+    };
+    const events: MemberEvents = {
+      log: (level, message, fields = {}) => this.logged.push({ level, message, fields }),
+      fatal: (error) => this.fatal.push(error),
+    };
+    const member = this.clock.settle(Member.start({ ...memberDefaults, ...options }, ports, events));
+    this.clock.settle(member.ready());
+    return member;
+  }
+
+  #clockOfLife(life: number): Clock {
+    const alive = (callback: () => void) => () => {
+      if (this.#life === life) callback();
+    };
+    return {
+      monotonicMs: () => this.clock.monotonicMs(),
+      wallMs: () => this.clock.wallMs(),
+      after: (delayMs, callback) => this.clock.after(delayMs, alive(callback)),
+      soon: (callback) => this.clock.soon(alive(callback)),
+    };
+  }
+
+  #diskThatHolds(): Disk {
+    return wrapSyncs(this.disk, async (sync) => {
+      await this.#heldSyncs?.promise;
+      await sync();
+    });
+  }
+
+  /** From now on no sync completes, until the returned function is called. */
+  holdSyncs(): () => void {
+    const held = Promise.withResolvers<void>();
+    this.#heldSyncs = held;
+    return () => {
+      this.#heldSyncs = undefined;
+      held.resolve();
+    };
+  }
+
+  /** Power fails: what the database had not committed is gone, and what the log had not synced may be. */
+  crash(): void {
+    this.#life++;
+    this.disk.cutPower();
+    this.disk.restart();
+    if (this.#database?.inTransaction) this.#database.run("ROLLBACK");
+  }
+}
