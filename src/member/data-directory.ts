@@ -58,7 +58,12 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
 
   if (!logExists(logDirectory, disk)) {
     const { identity } = bootstrap(options);
-    const log = await createLog({ directory: logDirectory, disk, identity, segmentBytes: options.logSegmentBytes });
+    const log = await createLog({
+      directory: logDirectory,
+      disk,
+      identity,
+      segmentBytes: options.logSegmentBytes,
+    });
     await log.close();
   }
   const database = ports.openDatabase(databasePath);
