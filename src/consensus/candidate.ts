@@ -60,8 +60,21 @@ export function onVoteAnswer(core: Core, message: MessageOf<"pre-vote-answer" | 
   const expectedRole = message.kind === "vote-answer" ? "candidate" : "pre-candidate";
   if (core.role !== expectedRole) return;
   if (message.kind === "pre-vote-answer" && message.granted && message.term !== core.term + 1) return;
+  learnCommit(core, message);
+  if (core.log.hasUnappliedConfiguration) {
+    // R10: other majorities may be about to count; campaign again when they do.
+    core.becomeFollower(core.term, noMember);
+    return;
+  }
   if (!core.votes.has(message.from)) core.votes.set(message.from, message.granted);
   count(core);
+}
+
+/** What a voter knows to be committed is committed here too, where the logs agree at that place. */
+function learnCommit(core: Core, message: MessageOf<"pre-vote-answer" | "vote-answer">): void {
+  const { log } = core;
+  if (message.commit <= log.commit || message.commit > log.lastIndex) return;
+  if (log.term(message.commit) === message.commitTerm) log.commitTo(message.commit);
 }
 
 /** Only voters of the own configuration count, whoever answered. */

@@ -33,6 +33,7 @@ export function wellFormed(message: Message): boolean {
     }
     case "pre-vote-answer":
     case "vote-answer":
+      return isCounter(message.commit) && isCounter(message.commitTerm);
     case "snapshot-status":
     case "timeout-now":
       return true;

@@ -54,7 +54,13 @@ export type Message = MessageBase &
         readonly lastTerm: Term;
         readonly transfer: boolean;
       }
-    | { readonly kind: "pre-vote-answer" | "vote-answer"; readonly granted: boolean }
+    | {
+        readonly kind: "pre-vote-answer" | "vote-answer";
+        readonly granted: boolean;
+        /** Up to where the voter knows the log to be committed, and the term there (0: unknown). */
+        readonly commit: LogIndex;
+        readonly commitTerm: Term;
+      }
     | {
         readonly kind: "append";
         readonly previousIndex: LogIndex;

@@ -25,7 +25,11 @@ export function onVoteRequest(core: Core, message: MessageOf<"pre-vote" | "vote"
   answerVote(core, message, granted);
 }
 
-/** Leaves after the persist: an answer reveals term and vote (R7). */
+/**
+ * Leaves after the persist: an answer reveals term and vote (R7). It also tells what is committed: a candidate may need
+ * that to learn of a membership change that gives it other majorities. Without it, two voters of whom the leader was
+ * just removed could be stuck: the one left needs a vote from the removed one, whose log is longer.
+ */
 function answerVote(core: Core, message: MessageOf<"pre-vote" | "vote">, granted: boolean): void {
   core.sendAfterPersist.push({
     kind: message.kind === "vote" ? "vote-answer" : "pre-vote-answer",
@@ -34,5 +38,7 @@ function answerVote(core: Core, message: MessageOf<"pre-vote" | "vote">, granted
     // A granted pre-vote names the coming term, which the voter itself has not entered.
     term: granted ? message.term : core.term,
     granted,
+    commit: core.log.commit,
+    commitTerm: core.log.term(core.log.commit) ?? 0,
   });
 }

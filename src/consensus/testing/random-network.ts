@@ -20,7 +20,7 @@ export interface RunSummary {
 const membersMax = 7;
 
 /** Runs one seed: first anything may happen and only the rules must hold, then all heals and progress is due. */
-export function runSeed(seed: number, steps = 700): RunSummary {
+export function runSeed(seed: number, steps = 3_000): RunSummary {
   const network = new RandomNetwork(seed);
   network.disturb(steps);
   network.heal();
@@ -33,6 +33,8 @@ interface Weights {
   readonly drop: number;
   readonly duplicate: number;
   readonly tick: number;
+  readonly lapse: number;
+  readonly overthrow: number;
   readonly take: number;
   readonly write: number;
   readonly apply: number;
@@ -48,7 +50,7 @@ interface Weights {
   readonly snapshotReport: number;
 }
 
-class RandomNetwork implements Surroundings {
+export class RandomNetwork implements Surroundings {
   readonly referee: Referee;
   readonly #rng: SeededRng;
   readonly #members = new Map<MemberId, SimulatedMember>();
@@ -85,12 +87,14 @@ class RandomNetwork implements Surroundings {
       drop: often(4),
       duplicate: often(4),
       tick: 8 + rng.below(12),
+      lapse: often(1),
+      overthrow: often(1),
       take: 30,
       write: 20,
-      apply: 20,
+      apply: [2, 20][rng.below(2)]!,
       propose: 8,
       read: 3,
-      change: often(2),
+      change: [0, 0, 2, 10][rng.below(4)]!,
       transfer: often(1),
       checkpoint: often(2),
       crash: often(1),
@@ -117,7 +121,7 @@ class RandomNetwork implements Surroundings {
       this.#options,
       configuration,
       start,
-      this.#rng.fork(Number(id)),
+      new SeededRng(this.#rng.below(2 ** 32)),
       this,
     );
     this.#members.set(id, member);
@@ -190,6 +194,8 @@ class RandomNetwork implements Surroundings {
       }
       case "partition":
         return this.#partition();
+      case "overthrow":
+        return this.#overthrow(member);
       case "restart":
         if (!member.running) {
           member.restart(rng.below(4));
@@ -213,6 +219,10 @@ class RandomNetwork implements Surroundings {
       case "tick":
         member.raft.tick();
         break;
+      case "lapse":
+        // Long enough without a word from anybody to campaign.
+        for (let i = 0; i < 2 * this.#options.electionTicks; i++) member.raft.tick();
+        break;
       case "take":
         this.#take(member);
         break;
@@ -226,7 +236,7 @@ class RandomNetwork implements Surroundings {
         this.#propose(this.#someLeader() ?? member, 1 + rng.below(3));
         break;
       case "read":
-        this.#read(this.#someLeader() ?? member);
+        for (const leader of this.#leaders()) this.#read(leader);
         break;
       case "change":
         this.#change(this.#someLeader() ?? member);
@@ -255,8 +265,13 @@ class RandomNetwork implements Surroundings {
     this.#watch(member);
   }
 
+  /** Those who believe that they lead; in partitions there may be several. */
+  #leaders(): SimulatedMember[] {
+    return [...this.#members.values()].filter((m) => m.running && m.raft.status().role === "leader");
+  }
+
   #someLeader(): SimulatedMember | undefined {
-    const leaders = [...this.#members.values()].filter((m) => m.running && m.raft.status().role === "leader");
+    const leaders = this.#leaders();
     return leaders[this.#rng.below(Math.max(1, leaders.length))];
   }
 
@@ -318,6 +333,28 @@ class RandomNetwork implements Surroundings {
     }
   }
 
+  /** Leaders are cut off, perhaps with a companion, and somebody else's patience ends. */
+  #overthrow(challenger: SimulatedMember): void {
+    const leaders = this.#leaders();
+    if (leaders.length === 0 || leaders.includes(challenger) || !challenger.running) return;
+    this.#cut.clear();
+    const behind = new Set(leaders.map((leader) => leader.id));
+    for (const id of this.#ids) if (id !== challenger.id && this.#rng.below(4) === 0) behind.add(id);
+    const oneWay = this.#rng.below(4) === 0;
+    for (const from of this.#ids) {
+      for (const to of this.#ids) {
+        if (behind.has(from) === behind.has(to)) continue;
+        if (behind.has(from) || !oneWay) this.#cut.add(`${from}>${to}`);
+      }
+    }
+    for (const member of this.#members.values()) {
+      if (!member.running || behind.has(member.id)) continue;
+      const ticks = member === challenger ? 2 * this.#options.electionTicks : this.#options.electionTicks;
+      for (let i = 0; i < ticks; i++) member.raft.tick();
+      this.#watch(member);
+    }
+  }
+
   #propose(member: SimulatedMember, count: number): boolean {
     const payloads: Uint8Array[] = [];
     for (let i = 0; i < count; i++) {
@@ -370,7 +407,10 @@ class RandomNetwork implements Surroundings {
     }
     const states = [...this.#members.values()].map((m) => {
       const s = m.raft.status();
-      return `${m.id}: ${s.role} term ${s.term} commit ${s.commit}/${s.lastIndex} start ${s.startIndex}`;
+      const { voters, learners } = s.configuration;
+      const place = `start ${s.startIndex} applied ${s.applied} commit ${s.commit} last ${s.lastIndex}`;
+      const installing = m.installing === undefined ? "" : ` installing ${m.installing.index}`;
+      return `\n${m.id}: ${s.role} term ${s.term} ${place} voters ${voters} learners ${learners}${installing}`;
     });
     throw new Error(`no progress after healing: ${states.join("; ")}`);
   }
