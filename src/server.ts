@@ -23,6 +23,7 @@ import { startDatabaseJobs } from "./storage/jobs/jobs";
 import { type DirectoryLock, lockDirectory } from "./storage/lock";
 import { openStateDatabase } from "./storage/sqlite";
 import { createGateway } from "./transport/gateway/gateway";
+import type { GrpcObserver } from "./transport/grpc/options";
 import { GrpcServer } from "./transport/grpc/server";
 import { HealthService } from "./transport/health";
 import { createHttpDoor } from "./transport/http/door";
@@ -171,7 +172,7 @@ async function openDoors(
     member: view,
     electionTimeoutMs: options.electionTimeoutMs,
     requestBytesMax: options.requestBytesMax,
-    observer: metrics.grpc,
+    observer: slowCallReporter(metrics.grpc, options.warningUnaryRequestMs, log),
     onFatal: fatal,
   };
   const grpc = new GrpcServer({
@@ -218,18 +219,38 @@ async function openDoors(
     for (const listener of listeners) await listener.close();
     throw error;
   }
-  const stopStallMonitor = startStallMonitor(metrics);
+  const stallMonitor = startStallMonitor({
+    histogram: metrics.keelson.stall,
+    longest: metrics.keelson.longestStall,
+  });
   return {
     member,
     clientUrls: client.urls,
     async stop() {
       for (const listener of listeners) listener.stopAccepting();
       health.setServing(false);
-      stopStallMonitor();
+      stallMonitor.stop();
       await Promise.all([grpc.stop(stopGraceMs), gateway?.stop()]);
       await member.stop();
       await Promise.all(listeners.map((listener) => listener.close()));
       lock.release();
+    },
+  };
+}
+
+/** Counts calls, and tells the log of unary ones that took longer than the warning limit. */
+function slowCallReporter(counts: Required<GrpcObserver>, warningMs: number, log: Logger): GrpcObserver {
+  return {
+    started: (method) => counts.started(method),
+    received: (method, bytes) => counts.received(method, bytes),
+    sent: (method, bytes) => counts.sent(method, bytes),
+    clientRequest: (type, version) => counts.clientRequest(type, version),
+    streamFailed: (method, direction) => counts.streamFailed(method, direction),
+    handled(method, code, durationMs) {
+      counts.handled(method, code, durationMs);
+      if (durationMs >= warningMs && method.kind === "unary") {
+        log.warn("request took too long", { method: method.path, code, tookMs: Math.round(durationMs) });
+      }
     },
   };
 }
