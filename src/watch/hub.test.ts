@@ -299,6 +299,9 @@ describe("events", () => {
     put("a", "0");
     write(["a", "1"], ["a", null]);
     expect(client.seen()).toEqual(["#0 rev 1 created", "#0 rev 3 a=0@2 a=1@3 was 0 a gone@3 was 0"]);
+    put("a", "4");
+    write(["a", null], ["a", "5"]);
+    expect(client.seen()).toEqual(["#0 rev 5 a=4@4 a gone@5 was 4 a=5@5"]);
   });
 
   test("W14 the header follows the events of a live watcher and the store for a late one", () => {
@@ -550,6 +553,36 @@ describe("falling behind", () => {
     expect(seen).toEqual([all, all]);
   });
 
+  test("W24 watchers of one stream that is full hold nothing of a shared scan", () => {
+    put("a", "1");
+    put("b", "1");
+    const client = open(1);
+    client.create("a", { start: 1 });
+    client.drain();
+    client.reader.makeRoom();
+    for (const key of ["b", "", "a"]) {
+      client.create(key, { start: 1, end: "z" });
+      client.drain();
+    }
+    expect(hub.stats.catchingUp).toBe(4);
+    hub.work();
+    expect([client.stream.paused, client.stream.queued, hub.stats.catchingUp]).toEqual([true, 0, 3]);
+    for (let turn = 0; turn < 4; turn++) {
+      client.drain();
+      settle();
+    }
+    expect(client.reader.messages.flatMap((message) => message.events)).toHaveLength(1 + 1 + 2 + 2);
+  });
+
+  test("W26 what a half-done sweep left is never shown to a watcher below the compacted revision", () => {
+    for (let i = 0; i < 20; i++) put("a", String(i));
+    const client = open();
+    client.create("a", { start: 2 });
+    store.compact(15, false);
+    hub.compacted(15);
+    expect(client.seen()).toEqual(["#0 rev 21 created", "#0 rev 0 canceled compacted 15"]);
+  });
+
   test("W26 many starved watchers of one stream are canceled, none loses events silently (#17529)", () => {
     const client = open(2);
     // History must be needed: nothing of this comes from memory.
@@ -735,6 +768,25 @@ describe("cost", () => {
     expect(client.reader.messages.flatMap((message) => message.events)).toHaveLength(10);
   });
 
+  test("W30 W23 what memory holds is let go with the last watcher", () => {
+    const client = open();
+    put("a", "1");
+    expect(hub.stats.revisionsInMemory).toBe(0);
+    client.create("a");
+    put("a", "2");
+    put("b", "2");
+    expect(hub.stats.revisionsInMemory).toBe(2);
+    client.stream.cancel(0n);
+    expect(hub.stats.revisionsInMemory).toBe(0);
+    put("a", "3");
+    expect(hub.stats.revisionsInMemory).toBe(0);
+    client.create("a", { start: 2 });
+    put("a", "4");
+    expect(client.seen().slice(-1)).toEqual(
+      ["#1 rev 5 a=1@2 a=2@3 a=3@5 a=4@6"].map((line) => line.replace("rev 5", "rev 6")),
+    );
+  });
+
   test("W25 the hub wakes its member when work appears", () => {
     let wakes = 0;
     hub = newHub({ wake: () => wakes++ });
@@ -744,7 +796,12 @@ describe("cost", () => {
     expect([wakes, hub.hasWork]).toEqual([0, false]);
     client.drain();
     expect([wakes, hub.hasWork]).toEqual([1, true]);
+    const another = open();
+    another.create("a", { start: 1 });
+    expect(wakes).toBe(1);
     settle();
     expect(hub.hasWork).toBe(false);
+    another.create("a", { start: 1 });
+    expect(wakes).toBe(2);
   });
 });

@@ -35,7 +35,7 @@ const noWatcher = -1n;
 /** All watchers of a member. Deterministic: no clock, no timer, no socket; time enters as an argument. */
 export class WatchHub {
   readonly #header: (revision: Revision) => Uint8Array;
-  readonly #wake: () => void;
+  readonly #wakeMember: () => void;
   readonly #fragmentBytes: number;
   readonly #progressIntervalMs: number;
   readonly #jitter: () => number;
@@ -61,6 +61,8 @@ export class WatchHub {
   readonly #flushHeaders = new Map<Revision, Uint8Array>();
   #watchers = 0;
   #eventsSent = 0;
+  /** The member was woken, and calls {@link work} until it answers false. */
+  #awake = false;
   #progressDueAtMs = Infinity;
 
   constructor(options: WatchHubOptions) {
@@ -68,7 +70,7 @@ export class WatchHub {
     this.#revision = options.history.revision;
     this.#tail = new Tail(this.#revision + 1);
     this.#header = options.header;
-    this.#wake = options.wake ?? (() => {});
+    this.#wakeMember = options.wake ?? (() => {});
     this.#fragmentBytes = options.fragmentBytes ?? fragmentBytesDefault;
     this.#progressIntervalMs = options.progressIntervalMs ?? progressIntervalMsDefault;
     this.#jitter = options.jitter ?? (() => 0);
@@ -99,6 +101,7 @@ export class WatchHub {
       paused,
       eventsSent: this.#eventsSent,
       eventsPending: this.#pendingEvents,
+      revisionsInMemory: this.#tail.size,
     };
   }
 
@@ -147,7 +150,7 @@ export class WatchHub {
    */
   compacted(revision: Revision): void {
     assert(revision <= this.#revision, `compaction at ${revision} above revision ${this.#revision}`);
-    if (this.hasWork) this.#wake();
+    this.#wake();
   }
 
   /** The state was replaced by a snapshot: everyone continues from where they are, out of the new history. */
@@ -167,7 +170,7 @@ export class WatchHub {
         if (next <= this.#revision) this.#fallBehind(watcher, next);
       }
     }
-    if (this.hasWork) this.#wake();
+    this.#wake();
   }
 
   /**
@@ -177,22 +180,23 @@ export class WatchHub {
   work(budget: Partial<WorkBudget> = {}): boolean {
     this.flush();
     const lead = this.#nextLead();
-    if (lead === undefined) return this.hasWork;
+    if (lead !== undefined) this.#workFor(lead, budget);
+    this.#awake = this.hasWork;
+    return this.#awake;
+  }
+
+  #workFor(lead: Watcher, budget: Partial<WorkBudget>): void {
     const window = this.#scan(
       lead.next,
       budget.revisionsMax ?? scanRevisionsMax,
       budget.bytesMax ?? scanBytesMax,
     );
-    if (window === undefined) {
-      this.#cancelCompacted(lead);
-      return this.hasWork;
-    }
+    if (window === undefined) return this.#cancelCompacted(lead);
     let changes = 0;
     for (const entry of window.entries) changes += entry.changes.length;
     const share = Math.max(1, Math.floor(scanComparisonsMax / Math.max(1, changes)));
     const fed = this.#gather(lead, window.next, Math.min(budget.watchersMax ?? scanWatchersMax, share));
     for (const watcher of fed) this.#feed(watcher, window);
-    return this.hasWork;
   }
 
   /** Sends the periodic progress notifications that are due at this monotonic time. */
@@ -278,7 +282,7 @@ export class WatchHub {
       this.#catchUpDone(watcher);
     } else {
       this.#fallBehind(watcher, watcher.floor);
-      if (!stream.paused) this.#wake();
+      this.#wake();
     }
   }
 
@@ -300,7 +304,7 @@ export class WatchHub {
   /** One answer for the whole stream, when every watcher of it is current. */
   answerProgress(stream: HubStream): void {
     this.flush();
-    if (stream.watchers.size === 0 || stream.behind.size > 0) return;
+    if (stream.watchers.size === 0) return;
     for (const watcher of stream.watchers.values()) if (!this.#isCurrent(watcher)) return;
     this.#answer(stream, noWatcher, {});
   }
@@ -499,6 +503,12 @@ export class WatchHub {
     stream.send(
       new EncodedMessage([controlResponse(this.#header(0), watchId, { canceled: true, compactRevision })]),
     );
+  }
+
+  #wake(): void {
+    if (this.#awake || !this.hasWork) return;
+    this.#awake = true;
+    this.#wakeMember();
   }
 
   // --- Small things ------------------------------------------------------------------------------------------------

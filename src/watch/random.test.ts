@@ -107,14 +107,15 @@ function live(seed: number, steps: number) {
     } else if (action < 92) {
       if (store.revision > store.compactedRevision + 3 && below(2) === 0) {
         const revision = store.compactedRevision + 1 + below(store.revision - store.compactedRevision);
-        store.compact(revision);
+        store.compact(revision, below(2) === 0);
         hub.compacted(revision);
       }
     } else if (action < 94) {
       if (below(3) === 0) {
         // A member that lagged is replaced by a snapshot that is ahead, perhaps compacted beyond it.
         for (let i = below(30); i > 0; i--) store.write(...writes());
-        if (below(2) === 0 && store.revision > store.compactedRevision + 3) store.compact(store.revision - 2);
+        if (below(2) === 0 && store.revision > store.compactedRevision + 3)
+          store.compact(store.revision - 2, below(2) === 0);
         hub.reset(store);
         totals.resets++;
       }

@@ -19,6 +19,11 @@ export class Tail {
     return this.#from;
   }
 
+  /** Revisions held. */
+  get size(): number {
+    return this.#entries.length - this.#head;
+  }
+
   /** The newest revision with changes that is held. */
   get newest(): RevisionEvents | undefined {
     return this.#entries[this.#entries.length - 1];

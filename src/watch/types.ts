@@ -27,7 +27,10 @@ export interface WatchHubOptions {
   readonly history: History;
   /** The encoded etcdserverpb.ResponseHeader with this revision and the member's present ids and term. */
   readonly header: (revision: Revision) => Uint8Array;
-  /** Called when {@link WatchHub.work} has something to do again; must not call back into the hub at once. */
+  /**
+   * Called when {@link WatchHub.work} has something to do; then not again before work answered false. Must not
+   * call back into the hub at once.
+   */
   readonly wake?: () => void;
   /** A batch above this is cut for watchers that asked for fragments: max-request-bytes plus 512 KiB. */
   readonly fragmentBytes?: number;
@@ -49,4 +52,6 @@ export interface WatchStats {
   readonly eventsSent: number;
   /** Events that wait for {@link WatchHub.flush}. */
   readonly eventsPending: number;
+  /** Recent revisions kept for readers who are a little late. */
+  readonly revisionsInMemory: number;
 }
