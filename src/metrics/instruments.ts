@@ -3,7 +3,7 @@
  * call (about half a microsecond); these are plain numbers and typed arrays, read only when someone scrapes. They
  * speak prom-client's metric interface, so its registry still owns uniqueness of names and the text format.
  */
-import type { MetricObjectWithValues, MetricValue } from "prom-client";
+import type { MetricValue } from "prom-client";
 
 export type LabelValues = Readonly<Record<string, string>>;
 
@@ -94,7 +94,12 @@ export class Labelled<Child> {
 /** A series as prom-client's registry wants to see it. */
 export interface Series {
   readonly name: string;
-  get(): Promise<MetricObjectWithValues<MetricValue<string>>>;
+  get(): Promise<{
+    readonly name: string;
+    readonly help: string;
+    readonly type: string;
+    readonly values: readonly Sample[];
+  }>;
 }
 
 /** One sample: its labels and its value, and for histograms the suffixed name. */

@@ -1,8 +1,12 @@
-/** The HTTP/1.1 door of a client port. */
-import type { Server } from "node:http";
+/** The HTTP/1.1 door of a client port: health, version, metrics, and the way to the JSON gateway. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Logger } from "../../log";
 import type { Metrics } from "../../metrics/metrics";
 import type { Gateway } from "../gateway/gateway";
+import { AllowList, hostName, misdirectedText } from "./access";
+import { checksOf, HealthChecks, textReply, type CheckType, type Reply } from "./checks";
+import { watchConnections, type ConnectionTimeouts } from "./connection-deadlines";
 import type { HealthSource } from "./health-source";
 
 export interface HttpDoorOptions {
@@ -17,9 +21,162 @@ export interface HttpDoorOptions {
   readonly cors?: readonly string[];
   /** etcd's --host-whitelist: Host names accepted on plain HTTP; "*" is all. Default ["*"]. */
   readonly hostWhitelist?: readonly string[];
+  /** How long a health check waits for a read. Default 7000, as requests do. */
+  readonly healthTimeoutMs?: number;
+  /** Default: 10 s for headers, 5 min idle, 2 min for a body. */
+  readonly timeouts?: Partial<ConnectionTimeouts>;
 }
 
+const headerBytesMax = 64 * 1024;
+const timeoutsDefault: ConnectionTimeouts = { headersMs: 10_000, idleMs: 300_000, bodyMs: 120_000 };
+
+/** The path and query of a request target, which may be in absolute form; undefined when it is no path. */
+export function splitTarget(target: string): { path: string; query: string } | undefined {
+  const absolute = /^https?:\/\/[^/?#]*/i.exec(target);
+  const origin = absolute === null ? target : target.slice(absolute[0].length) || "/";
+  const mark = origin.indexOf("?");
+  const rawPath = mark === -1 ? origin : origin.slice(0, mark);
+  if (!rawPath.startsWith("/")) return undefined;
+  try {
+    return {
+      path: rawPath.includes("%") ? decodeURIComponent(rawPath) : rawPath,
+      query: mark === -1 ? "" : origin.slice(mark + 1),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+const notFound = textReply(404, "404 page not found");
+const methodNotAllowed = textReply(405, "Method Not Allowed", { allow: "GET" });
+
 /** Creates the server; it does not listen itself, a listener hands it connections. */
-export function createHttpDoor(_options: HttpDoorOptions): Server {
-  throw new Error("not yet");
+export function createHttpDoor(options: HttpDoorOptions): Server {
+  const { gateway, health, metrics, log } = options;
+  const checks = new HealthChecks(health, metrics, log, options.healthTimeoutMs ?? 7_000);
+  const origins = new AllowList(options.cors);
+  const hosts = new AllowList(options.hostWhitelist);
+
+  /** The pages by path; each is read-only, so each takes GET only, but for /metrics as etcd has it. */
+  const pages = new Map<string, (query: URLSearchParams) => Promise<Reply>>();
+  pages.set("/health", (query) => checks.health(query));
+  for (const type of Object.keys(checksOf) as CheckType[]) {
+    pages.set(`/${type}`, (query) => checks.run(type, undefined, query));
+    for (const name of checksOf[type])
+      pages.set(`/${type}/${name}`, (query) => checks.run(type, name, query));
+  }
+  pages.set("/metrics", async () => ({
+    status: 200,
+    body: await metrics.text(),
+    headers: { "content-type": metrics.contentType },
+  }));
+  if (options.metricsOnly !== true) {
+    pages.set("/version", async () => {
+      const { etcdserver, etcdcluster, storage } = health.versions();
+      const body = JSON.stringify({ etcdserver, etcdcluster, storage });
+      return { status: 200, body, headers: { "content-type": "application/json" } };
+    });
+  }
+
+  const reply = (response: ServerResponse, { status, body, headers }: Reply, route: string): void => {
+    metrics.keelson.httpRequests.of(route, String(status)).inc();
+    if (response.headersSent || response.destroyed) return;
+    const bytes = Buffer.from(body);
+    response.writeHead(status, { ...headers, "content-length": bytes.length });
+    response.end(bytes);
+  };
+
+  const allowOrigin = (request: IncomingMessage, response: ServerResponse): void => {
+    const origin = origins.all ? "*" : request.headers.origin;
+    if (origin === undefined || !origins.has(origin)) return;
+    response.setHeader("access-control-allow-headers", "accept, content-type, authorization");
+    response.setHeader("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE");
+    response.setHeader("access-control-allow-origin", origin);
+    if (!origins.all) response.setHeader("vary", "Origin");
+  };
+
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    response.on("error", () => {});
+    request.on("error", () => {});
+    const encrypted = (request.socket as Socket & { encrypted?: boolean }).encrypted === true;
+    const host = request.headers.host;
+    if (host === undefined && request.httpVersion === "1.1") {
+      reply(
+        response,
+        textReply(400, "400 Bad Request: missing required Host header", { connection: "close" }),
+        "none",
+      );
+      return;
+    }
+    if (!encrypted && !hosts.all && !hosts.has(hostName(host ?? ""))) {
+      request.resume();
+      reply(response, textReply(421, misdirectedText(hostName(host ?? ""))), "none");
+      return;
+    }
+    allowOrigin(request, response);
+    const target = splitTarget(request.url ?? "");
+    if (request.method === "OPTIONS") {
+      request.resume();
+      reply(response, { status: 200, body: "" }, "none");
+      return;
+    }
+    if (target === undefined) {
+      request.resume();
+      reply(response, textReply(400, "400 Bad Request"), "none");
+      return;
+    }
+    const { path, query } = target;
+    if (gateway !== undefined && (path.startsWith("/v3/") || path.startsWith("/v3beta/"))) {
+      response.on("finish", () =>
+        metrics.keelson.httpRequests.of("gateway", String(response.statusCode)).inc(),
+      );
+      gateway.handle(request, response, path);
+      return;
+    }
+    request.resume();
+    const page = pages.get(path);
+    if (page === undefined) {
+      reply(response, notFound, "none");
+    } else if (request.method !== "GET" && path !== "/metrics") {
+      reply(response, methodNotAllowed, path);
+    } else {
+      page(new URLSearchParams(query)).then(
+        (content) => reply(response, content, path),
+        (error: unknown) => {
+          log.error("a page failed", { path, error });
+          reply(response, textReply(500, "500 Internal Server Error"), path);
+        },
+      );
+    }
+  };
+
+  // Timeouts of the server itself are off: watchConnections covers sockets however they came, and request
+  // bodies of streams may stay open for ever.
+  const server = createServer(
+    { maxHeaderSize: headerBytesMax, requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 },
+    (request, response) => {
+      try {
+        answer(request, response);
+      } catch (error) {
+        log.error("a request failed unexpectedly", { error });
+        reply(response, textReply(500, "500 Internal Server Error", { connection: "close" }), "none");
+      }
+    },
+  );
+  server.on("clientError", (error: Error & { code?: string }, socket) => {
+    const status =
+      error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+    if (socket.writable) {
+      socket.end(
+        `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${status}`,
+      );
+    } else {
+      socket.destroy();
+    }
+  });
+  watchConnections(server, { ...timeoutsDefault, ...options.timeouts }, (request) => {
+    const path = splitTarget(request.url ?? "")?.path;
+    return path !== undefined && gateway?.takesStream(path) === true;
+  });
+  return server;
 }

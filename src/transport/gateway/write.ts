@@ -1,0 +1,45 @@
+/** Writes large answers: pieces joined into chunks, other work in between, no faster than the client reads. */
+import type { ServerResponse } from "node:http";
+import { sliceBudgetMs } from "../../limits";
+
+const chunkCharacters = 64 * 1024;
+
+/** Resolves when the response takes more, or is gone. */
+export function whenWritable(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    if (response.destroyed || !response.writableNeedDrain) {
+      resolve();
+      return;
+    }
+    const done = (): void => {
+      response.off("drain", done);
+      response.off("close", done);
+      resolve();
+    };
+    response.on("drain", done);
+    response.on("close", done);
+  });
+}
+
+/** Writes all pieces; stops early when the response is gone. */
+export async function writePieces(response: ServerResponse, pieces: Iterable<string>): Promise<void> {
+  let text = "";
+  let sliceEndMs = performance.now() + sliceBudgetMs / 2;
+  for (const piece of pieces) {
+    if (response.destroyed) return;
+    text += piece;
+    if (text.length >= chunkCharacters) {
+      const takesMore = response.write(text);
+      text = "";
+      if (!takesMore) {
+        await whenWritable(response);
+        sliceEndMs = performance.now() + sliceBudgetMs / 2;
+      }
+    }
+    if (performance.now() >= sliceEndMs) {
+      await new Promise((resolve) => setImmediate(resolve));
+      sliceEndMs = performance.now() + sliceBudgetMs / 2;
+    }
+  }
+  if (text !== "" && !response.destroyed) response.write(text);
+}
