@@ -101,7 +101,7 @@ function command(write: (text: string) => void): Command {
     .option("--seed <number>", "for the random choice", wholeNumber(0, 2 ** 32 - 1), 1)
     .option("--range-keys <number>", "range: keys in one answer", count, 1)
     .option("--serializable", "range: reads that need not be linearizable")
-    .option("--no-prepare", "range: do not write the keys first")
+    .option("--no-prepare", "range: the keys are there already, do not write them first")
     .option("--watchers <number>", "watch: watchers in all", count, 100)
     .option("--lease-ttl <seconds>", "lease-keepalive: time to live", wholeNumber(1, 9e9), 60)
     .option("--no-probe", "do not look for stalls")

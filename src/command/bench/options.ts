@@ -28,7 +28,7 @@ export interface BenchOptions {
   /** Keys in one range. */
   readonly rangeKeys: number;
   readonly serializable: boolean;
-  /** Write the key space before measuring ranges. */
+  /** Write the key space before measuring ranges; else it is there already. */
   readonly prepare: boolean;
   readonly watchers: number;
   readonly leaseTtlSeconds: number;
