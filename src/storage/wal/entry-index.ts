@@ -111,20 +111,16 @@ export class EntryIndex {
     return count;
   }
 
-  /** Lets the oldest segment go; the log then starts at the next one's base. */
-  removeOldest(): Segment {
-    const removed = this.segments.shift();
+  /** Lets the oldest segments go, as many as {@link removable} said; the log then starts at the next one's base. */
+  removeOldest(count: number): Segment[] {
+    const removed = this.segments.splice(0, count);
     const next = this.segments[0];
-    assert(removed !== undefined && next !== undefined, "the last segment of a log cannot be removed");
-    if (next.baseIndex > this.#start.index) {
-      const term = next.baseTerm;
-      const start = next.baseIndex;
-      let dropped = 0;
-      while (dropped + 1 < this.#runs.length && this.#runs[dropped + 1]!.from <= start + 1) dropped++;
-      this.#runs.splice(0, dropped);
-      if (start >= this.lastIndex) this.#runs = [];
-      this.#start = { index: start, term };
-    }
+    assert(next !== undefined, "the last segment of a log cannot be removed");
+    if (next.baseIndex <= this.#start.index) return removed;
+    this.#start = { index: next.baseIndex, term: next.baseTerm };
+    let dropped = 0;
+    while (dropped + 1 < this.#runs.length && this.#runs[dropped + 1]!.from <= next.baseIndex + 1) dropped++;
+    this.#runs.splice(0, next.baseIndex >= this.lastIndex ? this.#runs.length : dropped);
     return removed;
   }
 }

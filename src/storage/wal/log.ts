@@ -16,9 +16,10 @@ import {
   readRecord,
   recordHeaderBytes,
   recordLength,
+  sealFrame,
   viewOf,
 } from "./format";
-import { type Scan, scanLog } from "./recovery";
+import { type Boundary, type Scan, scanLog } from "./recovery";
 import { type Segment, segmentName, segmentSequence } from "./segment";
 import type { DurableLog, LogBatch, LogIdentity, LogObserver, RecoveredLog } from "./types";
 
@@ -28,7 +29,7 @@ export { LogClosedError, LogDamagedError, LogFailedError, LogFullError, LogVersi
 export const segmentBytesDefault = 64 * 1024 ** 2;
 /** How much is read from disk at a time when entries are asked for. */
 const readChunkBytes = 256 * 1024;
-/** How much is copied at a time when a tail is rewritten after a restart. */
+/** How much is cleared at a time after a restart. */
 const rewriteChunkBytes = 1024 ** 2;
 /** Kept free at the end of a segment, so that its last frames can be marked as synced, now and at a restart. */
 const markerRoomBytes = 2 * frameHeaderBytes;
@@ -131,26 +132,31 @@ export async function openLog(
   options: OpenLogOptions,
 ): Promise<{ readonly log: DurableLog; readonly recovered: RecoveredLog }> {
   const { directory, disk } = options;
-  const scan = scanLog(directory, disk);
-  const { index, hardState, snapshot } = scan;
-  const segment = index.segments.at(-1)!;
+  const segmentBytes = options.segmentBytes ?? segmentBytesDefault;
+  let scan = scanLog(directory, disk);
   try {
-    checkReach(scan, segment, options.appliedIndex);
-    const repaired =
-      scan.garbageBytes > 0
-        ? { file: segment.path, offset: segment.used, bytes: scan.garbageBytes }
-        : scan.spare !== undefined && scan.spare.garbageBytes > 0
-          ? { file: scan.spare.path, offset: 0, bytes: scan.spare.garbageBytes }
-          : undefined;
-    await makeDurable(directory, disk, scan, segment);
-    const log = new SegmentedLog(options, options.segmentBytes ?? segmentBytesDefault, {
+    checkReach(scan, options.appliedIndex);
+    const repaired = leftoversOf(scan);
+    removeInOrder(
+      directory,
+      disk,
+      scan.spare === undefined ? scan.obsolete : [...scan.obsolete, scan.spare.path],
+    );
+    if (scan.uncertain.some(({ frame }) => frame?.type !== FrameType.marker)) {
+      await moveUncertain(directory, disk, scan, segmentBytes);
+      scan = scanAgain(directory, disk, scan);
+    } else {
+      scan = await clearFrom(scan.certain, scan, disk, directory);
+    }
+    const log = new SegmentedLog(options, segmentBytes, {
       ...scan,
       life: scan.life + 1,
       synced: scan.end,
     });
     await log.claimSynced();
+    const { index, hardState, snapshot, identity } = scan;
     const recovered: RecoveredLog = {
-      identity: scan.identity,
+      identity,
       hardState,
       start: index.start,
       tail: log.tail(options.tailBytesMax),
@@ -160,14 +166,22 @@ export async function openLog(
     };
     return { log, recovered };
   } catch (error) {
-    for (const { file } of index.segments) file.close();
-    throw error;
+    for (const { file } of scan.index.segments) file.close();
+    throw isFull(error) ? fullError(error) : error;
   }
 }
 
+function leftoversOf({ index, garbageBytes, spare }: Scan): RecoveredLog["repaired"] {
+  const { path, used } = index.segments.at(-1)!;
+  if (garbageBytes > 0) return { file: path, offset: used, bytes: garbageBytes };
+  return spare !== undefined && spare.garbageBytes > 0
+    ? { file: spare.path, offset: 0, bytes: spare.garbageBytes }
+    : undefined;
+}
+
 /** Refuses a log that does not reach from what the state has applied to what is known to be committed. */
-function checkReach(scan: Scan, segment: Segment, appliedIndex: LogIndex): void {
-  const { index, hardState, snapshot } = scan;
+function checkReach({ index, hardState, snapshot }: Scan, appliedIndex: LogIndex): void {
+  const segment = index.segments.at(-1)!;
   const damaged = (reason: string) => new LogDamagedError(segment.path, segment.used, reason);
   if (index.lastIndex < appliedIndex) {
     throw damaged(
@@ -187,24 +201,112 @@ function checkReach(scan: Scan, segment: Segment, appliedIndex: LogIndex): void 
   }
 }
 
-/**
- * Leaves nothing behind the last intact frame, and makes sure that what was read is really on disk: after a
- * failed sync the system may hold pages that it wrongly takes for written, so the uncertain part is written anew.
- */
-async function makeDurable(directory: string, disk: Disk, scan: Scan, segment: Segment): Promise<void> {
-  if (scan.spare !== undefined) disk.remove(scan.spare.path);
-  const zeros = new Uint8Array(Math.min(scan.garbageBytes, rewriteChunkBytes));
-  for (let done = 0; done < scan.garbageBytes; done += zeros.length) {
-    segment.file.write(
-      segment.used + done,
-      zeros.subarray(0, Math.min(zeros.length, scan.garbageBytes - done)),
-    );
-  }
-  for (let at = Math.max(0, scan.synced - segment.position); at < segment.used; at += rewriteChunkBytes) {
-    segment.file.write(at, segment.file.read(at, Math.min(rewriteChunkBytes, segment.used - at)));
+/** Takes the log back to a boundary behind which nothing but markers and torn frames lie, and clears those. */
+async function clearFrom(boundary: Boundary, scan: Scan, disk: Disk, directory: string): Promise<Scan> {
+  const segment = scan.index.segments.at(-1)!;
+  const end = segment.used + scan.garbageBytes;
+  const zeros = new Uint8Array(Math.min(end - boundary.offset, rewriteChunkBytes));
+  for (let at = boundary.offset; at < end; at += zeros.length) {
+    segment.file.write(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
   }
   await segment.file.sync();
   disk.syncDirectory(directory);
+  segment.used = boundary.offset;
+  return { ...scan, end: boundary.position, chain: boundary.chain };
+}
+
+/**
+ * Writes the frames of which it is not known whether they are on disk into a new segment. A sync of the old one
+ * would not do: after a failed sync the system may take pages for written that are not. Nor would writing them
+ * anew in place: they may be all there is of an acknowledged write, and a power cut could tear them. The new
+ * segment counts from its renaming on, and the old one then ends where the new one begins.
+ */
+async function moveUncertain(directory: string, disk: Disk, scan: Scan, segmentBytes: number): Promise<void> {
+  const old = scan.index.segments.at(-1)!;
+  const { certain, identity } = scan;
+  const batches = scan.uncertain.flatMap(({ frame }) => (frame?.type === FrameType.batch ? [frame] : []));
+  const bytes = batches.reduce((sum, frame) => sum + frame.bytes, segmentStartRoomBytes(certain.snapshot));
+  // Nothing of the old segment is certain: the new one takes its place.
+  const sequence = certain.position === old.position ? old.sequence : old.sequence + 1;
+  const unfinished = `${directory}/${unfinishedName}`;
+  if (disk.list(directory).includes(unfinishedName)) disk.remove(unfinished);
+  const file = disk.open(unfinished, "create");
+  try {
+    let allocatedBytes = Math.max(segmentBytes, bytes);
+    try {
+      file.allocate(allocatedBytes);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      // A member with a full disk should still start, to serve reads and to be helped.
+      allocatedBytes = bytes;
+      file.allocate(allocatedBytes);
+    }
+    const fields = { life: scan.life + 1, synced: certain.position };
+    const builder = new FrameBuilder(1024);
+    const base = { baseIndex: certain.lastIndex, baseTerm: certain.lastTerm };
+    builder.start({ identity, sequence, ...base, allocatedBytes });
+    builder.hardState(certain.hardState);
+    if (certain.snapshot !== undefined) builder.snapshot(certain.snapshot);
+    const start = builder.finish({
+      ...fields,
+      type: FrameType.start,
+      position: certain.position,
+      previousChain: certain.chain,
+    });
+    file.write(0, start.frame);
+    let at = start.frame.length + frameHeaderBytes;
+    let previousChain = start.chain;
+    for (const batch of batches) {
+      const frame = old.file.read(batch.offset, batch.bytes).slice();
+      const position = certain.position + at;
+      previousChain = sealFrame(frame, viewOf(frame), {
+        ...fields,
+        type: FrameType.batch,
+        position,
+        previousChain,
+      });
+      file.write(at, frame);
+      at += frame.length;
+    }
+    await file.sync();
+    disk.rename(unfinished, `${directory}/${segmentName(sequence)}`);
+    disk.syncDirectory(directory);
+    if (sequence !== old.sequence) old.file.truncate(certain.offset);
+  } finally {
+    file.close();
+  }
+}
+
+/** Room for a segment's first frame and slot. */
+function segmentStartRoomBytes(snapshot: LogBatch["snapshot"]): number {
+  const ids =
+    snapshot === undefined
+      ? 0
+      : snapshot.configuration.voters.length + snapshot.configuration.learners.length;
+  return 512 + 8 * ids + (snapshot?.digest.length ?? 0);
+}
+
+/** Reads the log after its uncertain part was moved: the same log, all of it on disk. */
+function scanAgain(directory: string, disk: Disk, before: Scan): Scan {
+  for (const { file } of before.index.segments) file.close();
+  const scan = scanLog(directory, disk);
+  assert(
+    scan.index.lastIndex === before.index.lastIndex &&
+      scan.index.lastTerm === before.index.lastTerm &&
+      scan.hardState.term === before.hardState.term &&
+      scan.hardState.vote === before.hardState.vote &&
+      scan.hardState.commit === before.hardState.commit,
+    "the log changed while its end was moved",
+  );
+  return scan;
+}
+
+/** Removes the oldest segments one at a time, so that a power cut never leaves a hole between two others. */
+function removeInOrder(directory: string, disk: Disk, paths: readonly string[]): void {
+  for (const path of paths) {
+    disk.remove(path);
+    disk.syncDirectory(directory);
+  }
 }
 
 const noHardState: HardState = { term: 0, vote: noMember, commit: 0 };
@@ -244,6 +346,8 @@ interface PendingFrame {
   firstIndex: LogIndex;
   readonly offsets: number[];
   readonly terms: Term[];
+  /** The lowest index that an entry of the frame has, superseded within the frame or not: a replay meets it. */
+  lowestIndex: LogIndex;
   /** Set when a snapshot replaces all that came before. */
   base: { readonly index: LogIndex; readonly term: Term } | undefined;
   hardState: HardState | undefined;
@@ -257,6 +361,7 @@ function newPendingFrame(): PendingFrame {
     firstIndex: 0,
     offsets: [],
     terms: [],
+    lowestIndex: Number.POSITIVE_INFINITY,
     base: undefined,
     hardState: undefined,
     snapshot: undefined,
@@ -397,6 +502,7 @@ class SegmentedLog implements DurableLog {
       pending.offsets.length = entry.index - pending.firstIndex;
       pending.terms.length = pending.offsets.length;
     }
+    if (entry.index < pending.lowestIndex) pending.lowestIndex = entry.index;
     pending.offsets.push(offset);
     pending.terms.push(entry.term);
   }
@@ -408,6 +514,7 @@ class SegmentedLog implements DurableLog {
     while (this.#pending !== undefined && this.#failed === undefined) {
       try {
         if (this.#needsNewSegment(this.#builder.length)) await this.#roll();
+        if (this.#pending === undefined) break;
         this.#writePending();
       } catch (error) {
         if (isFull(error)) {
@@ -418,7 +525,9 @@ class SegmentedLog implements DurableLog {
         break;
       }
       if (!(await this.#sync())) break;
-      const flying = this.#flying!;
+      const flying = this.#flying;
+      // A cut may have failed meanwhile; then those who waited were told so already.
+      if (flying === undefined) break;
       this.#flying = undefined;
       flying.done.resolve();
       if (this.#pending === undefined) this.#writeMarker();
@@ -446,6 +555,7 @@ class SegmentedLog implements DurableLog {
     segment.file.write(segment.used, frame);
 
     const index = this.#index;
+    segment.lowestIndex = Math.min(segment.lowestIndex, pending.lowestIndex);
     if (pending.base !== undefined) index.reset(segment, pending.base.index, pending.base.term);
     for (let i = 0; i < pending.offsets.length; i++) {
       index.put(segment, pending.firstIndex + i, pending.terms[i]!, segment.used + pending.offsets[i]!);
@@ -681,20 +791,20 @@ class SegmentedLog implements DurableLog {
     if (this.#failed !== undefined) throw this.#failed;
     assert(index <= this.lastIndex, `the log ends at ${this.lastIndex} and cannot be cut at ${index}`);
     if (this.#snapshot !== undefined && this.#snapshot.index <= index) this.#snapshot = undefined;
-    const { segments } = this.#index;
-    for (let count = this.#index.removable(index); count > 0; count--) {
-      // What the next segment repeats of this one must be on disk before this one goes.
-      if (segments[1]!.position >= this.#synced) return;
-      const { path, file } = this.#index.removeOldest();
-      file.close();
-      try {
-        this.#disk.remove(path);
-        // One at a time, so that a power cut never leaves a hole between two that are still there.
-        this.#disk.syncDirectory(this.#directory);
-      } catch (error) {
-        this.#fail(error);
-        throw this.#failed;
-      }
+    const count = this.#index.removable(index);
+    // What the next segment repeats of these must be on disk before they go.
+    if (count === 0 || this.#index.segments[count]!.position >= this.#synced) return;
+    const removed = this.#index.removeOldest(count);
+    for (const { file } of removed) file.close();
+    try {
+      removeInOrder(
+        this.#directory,
+        this.#disk,
+        removed.map(({ path }) => path),
+      );
+    } catch (error) {
+      this.#fail(error);
+      throw this.#failed;
     }
   }
 

@@ -3,6 +3,7 @@
  * The rule: whatever lies below a position that an intact frame calls synced was on disk once.
  */
 import type { HardState } from "../../consensus/types";
+import type { LogIndex, Term } from "../../ids";
 import type { Disk, DiskFile } from "../../member/ports";
 import { EntryIndex } from "./entry-index";
 import { LogDamagedError, LogVersionError } from "./errors";
@@ -27,6 +28,20 @@ import {
 import { type Segment, segmentName, segmentSequence } from "./segment";
 import type { LogBatch, LogIdentity } from "./types";
 
+/** A place between two frames of the newest segment, and what the log held there. */
+export interface Boundary {
+  /** In the log as a whole, and in the segment's file. */
+  readonly position: number;
+  readonly offset: number;
+  readonly chain: bigint;
+  readonly hardState: HardState;
+  readonly snapshot: LogBatch["snapshot"];
+  readonly lastIndex: LogIndex;
+  readonly lastTerm: Term;
+  /** The frame that ends here; none at the start of a segment. */
+  readonly frame: { readonly type: number; readonly offset: number; readonly bytes: number } | undefined;
+}
+
 export interface Scan {
   readonly identity: LogIdentity;
   readonly index: EntryIndex;
@@ -35,13 +50,17 @@ export interface Scan {
   /** The last intact frame's chain and life. */
   readonly chain: bigint;
   readonly life: number;
-  /** Where the last intact frame ends in the log as a whole, and what its frames call synced. */
+  /** Where the last intact frame ends in the log as a whole. */
   readonly end: number;
-  readonly synced: number;
+  /** Up to where the log is known to be on disk, and the intact frames of which that is not known. */
+  readonly certain: Boundary;
+  readonly uncertain: readonly Boundary[];
   /** Chain of the first frame of the newest segment, to which its slot is tied. */
   readonly startChain: bigint;
   /** What follows the last intact frame in its file, if not only zeros: bytes up to the last that is not. */
   readonly garbageBytes: number;
+  /** Files of segments that a cut, stopped half-way, meant to remove; oldest first. */
+  readonly obsolete: readonly string[];
   /** A file that was prepared as the next segment, or that a power cut kept from becoming it. */
   readonly spare: { readonly path: string; readonly garbageBytes: number } | undefined;
 }
@@ -125,6 +144,14 @@ function searchLeftovers(reader: WindowReader, from: number, segmentPosition: nu
   return { synced, bytes: end - from };
 }
 
+/**
+ * The oldest segment cannot begin the log, because entries before its base were rewritten later: a cut that was
+ * removing it, too, was stopped half-way.
+ */
+class NotFirstSignal extends Error {
+  override readonly name = "NotFirstSignal";
+}
+
 class Scanner {
   #index: EntryIndex | undefined;
   #identity: LogIdentity | undefined;
@@ -136,6 +163,9 @@ class Scanner {
   #end = 0;
   #synced = 0;
   #slotSynced = 0;
+  #allocatedBytes = 0;
+  /** The last boundary known to be synced, and those after it. */
+  #tail: Boundary[] = [];
 
   /** The file's first frame, when it is an intact one that begins a segment. */
   #start(reader: WindowReader): { header: FrameHeader; body: Uint8Array } | undefined {
@@ -145,17 +175,10 @@ class Scanner {
     return body === undefined || body.length < segmentStartBytes ? undefined : { header, body };
   }
 
-  scan(directory: string, disk: Disk): Scan {
-    const sequences = disk
-      .list(directory)
-      .flatMap((name) => segmentSequence(name) ?? [])
-      .sort((a, b) => a - b);
-    if (sequences.length === 0) throw new Error(`there is no log in ${directory}`);
+  scan(directory: string, disk: Disk, sequences: readonly number[]): Scan {
     const opened: DiskFile[] = [];
     try {
-      let spare: WindowReader | undefined;
-      let last: WindowReader | undefined;
-      for (const [i, sequence] of sequences.entries()) {
+      const files = sequences.map((sequence, i) => {
         const path = `${directory}/${segmentName(sequence)}`;
         if (sequence !== sequences[0]! + i) {
           const missing = `${directory}/${segmentName(sequences[0]! + i)}`;
@@ -164,19 +187,19 @@ class Scanner {
         const file = disk.open(path, "open");
         opened.push(file);
         const reader = new WindowReader(file, path);
-        const start = this.#start(reader);
+        return { sequence, reader, start: this.#start(reader) };
+      });
+      const spare = files.at(-1)!.start === undefined && files.length > 1 ? files.pop()!.reader : undefined;
+      for (const [i, { sequence, reader, start }] of files.entries()) {
         if (start === undefined) {
-          if (i === 0 || i < sequences.length - 1) {
-            throw new LogDamagedError(path, 0, "its first frame is not what was written");
-          }
-          spare = reader;
-          break;
+          throw new LogDamagedError(reader.path, 0, "its first frame is not what was written");
         }
         this.#begin(reader, sequence, start.header, start.body);
-        this.#walk(reader);
-        last = reader;
+        // A restart may have written the end of a segment anew into the next one: that counts.
+        this.#walk(reader, files[i + 1]?.start?.header.position ?? Number.POSITIVE_INFINITY);
       }
-      const scan = this.#finish(last!, spare);
+      const last = files.at(-1)!.reader;
+      const scan = this.#finish(last, spare);
       spare?.file.close();
       return scan;
     } catch (error) {
@@ -202,13 +225,7 @@ class Scanner {
         `the bytes there were on disk when ${reader.path} was begun, and are not what was written`,
       );
     }
-    if (reader.size < start.allocatedBytes) {
-      throw new LogDamagedError(
-        reader.path,
-        reader.size,
-        `the file ends there, but it was made ${start.allocatedBytes} bytes long`,
-      );
-    }
+    this.#allocatedBytes = start.allocatedBytes;
     if (this.#identity === undefined) {
       this.#identity = start.identity;
       this.#index = new EntryIndex({ index: start.baseIndex, term: start.baseTerm });
@@ -230,6 +247,7 @@ class Scanner {
     };
     this.#index!.segments.push(segment);
     this.#readState(body);
+    this.#tail = [this.#boundary(header.position, 0, header.previousChain, start.baseIndex, start.baseTerm)];
     this.#accept(header, used);
     this.#startChain = header.chain;
     // The slot behind the first frame is rewritten in place, so it is no link of the chain.
@@ -243,6 +261,40 @@ class Scanner {
     }
     segment.used += frameHeaderBytes;
     this.#end += frameHeaderBytes;
+    this.#advance({ type: FrameType.start, offset: 0, bytes: used });
+  }
+
+  #boundary(
+    position: number,
+    offset: number,
+    chain: bigint,
+    lastIndex: LogIndex,
+    lastTerm: Term,
+    frame?: Boundary["frame"],
+  ): Boundary {
+    return {
+      position,
+      offset,
+      chain,
+      hardState: this.#hardState,
+      snapshot: this.#snapshot,
+      lastIndex,
+      lastTerm,
+      frame,
+    };
+  }
+
+  /** Notes the boundary behind a frame, and drops those that something behind them vouches for. */
+  #advance(frame: NonNullable<Boundary["frame"]>): void {
+    const { lastIndex, lastTerm, segments } = this.#index!;
+    this.#tail.push(
+      this.#boundary(this.#end, segments.at(-1)!.used, this.#chain, lastIndex, lastTerm, frame),
+    );
+    this.#vouch(this.#synced);
+  }
+
+  #vouch(synced: number): void {
+    while (this.#tail.length > 1 && this.#tail[1]!.position <= synced) this.#tail.shift();
   }
 
   #accept(header: FrameHeader, frameBytes: number): void {
@@ -265,9 +317,9 @@ class Scanner {
   }
 
   /** Takes frames as long as each continues the one before. */
-  #walk(reader: WindowReader): void {
+  #walk(reader: WindowReader, limit: number): void {
     const segment = this.#index!.segments.at(-1)!;
-    for (;;) {
+    while (this.#end < limit) {
       const header = reader.header(segment.used);
       if (
         header === undefined ||
@@ -280,8 +332,10 @@ class Scanner {
       const body = reader.body(segment.used, header);
       if (body === undefined) return;
       this.#replay(segment, body);
-      segment.used += frameHeaderBytes + body.length;
-      this.#accept(header, frameHeaderBytes + body.length);
+      const frame = { type: header.type, offset: segment.used, bytes: frameHeaderBytes + body.length };
+      segment.used += frame.bytes;
+      this.#accept(header, frame.bytes);
+      this.#advance(frame);
     }
   }
 
@@ -295,6 +349,7 @@ class Scanner {
         throw new LogDamagedError(segment.path, bodyAt + at, "a record does not match its checksum");
       }
       if (entryOf(record) !== undefined) {
+        if (record.index <= index.start.index) throw new NotFirstSignal();
         index.put(segment, record.index, record.term, bodyAt + at);
       } else if (record.type === RecordType.hardState) {
         this.#hardState = hardStateOf(record);
@@ -322,6 +377,15 @@ class Scanner {
         `${covered - this.#end} bytes from there on were on disk, and are not what was written`,
       );
     }
+    if (last.size < this.#allocatedBytes) {
+      throw new LogDamagedError(
+        last.path,
+        last.size,
+        `the file ends there, but it was made ${this.#allocatedBytes} bytes long`,
+      );
+    }
+    this.#vouch(covered);
+    const certain = this.#tail[0]!;
     return {
       identity: this.#identity!,
       index,
@@ -331,8 +395,10 @@ class Scanner {
       startChain: this.#startChain,
       life: this.#life,
       end: this.#end,
-      synced: covered,
+      certain,
+      uncertain: this.#tail.slice(1),
       garbageBytes: leftovers.bytes,
+      obsolete: [],
       spare: spare && { path: spare.path, garbageBytes: inSpare?.bytes ?? 0 },
     };
   }
@@ -343,5 +409,24 @@ class Scanner {
  * @throws LogDamagedError, LogVersionError
  */
 export function scanLog(directory: string, disk: Disk): Scan {
-  return new Scanner().scan(directory, disk);
+  const sequences = disk
+    .list(directory)
+    .flatMap((name) => segmentSequence(name) ?? [])
+    .sort((a, b) => a - b);
+  if (sequences.length === 0) throw new Error(`there is no log in ${directory}`);
+  for (let first = 0; ; first++) {
+    try {
+      const scan = new Scanner().scan(directory, disk, sequences.slice(first));
+      return {
+        ...scan,
+        obsolete: sequences.slice(0, first).map((sequence) => `${directory}/${segmentName(sequence)}`),
+      };
+    } catch (error) {
+      if (!(error instanceof NotFirstSignal)) throw error;
+      if (first === sequences.length - 1) {
+        const file = `${directory}/${segmentName(sequences[first]!)}`;
+        throw new LogDamagedError(file, 0, "the segments before it are missing");
+      }
+    }
+  }
 }
