@@ -100,6 +100,7 @@ export class Housekeeping {
     if (this.#stopped) return;
     if (member.state.pending || jobs.holding) return this.applied();
     member.state.flush();
+    member.space.measureDatabase();
     if (jobs.walBytes >= checkpointBytes) this.#runCheckpoint();
   }
 

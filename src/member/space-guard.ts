@@ -26,6 +26,9 @@ export interface SpaceGuardOptions {
 export class SpaceGuard {
   readonly #options: SpaceGuardOptions;
   #freeBytes = Number.POSITIVE_INFINITY;
+  /** The database's size when it was last looked at, and what was admitted since. */
+  #usedBytes = 0;
+  #admittedBytes = 0;
   #logIsFull = false;
   #alarmAsked = false;
 
@@ -39,6 +42,7 @@ export class SpaceGuard {
     if (cost === 0) return;
     if (this.#fits(cost)) {
       this.#alarmAsked = false;
+      this.#admittedBytes += cost;
       return;
     }
     this.#raise();
@@ -47,8 +51,11 @@ export class SpaceGuard {
 
   #fits(cost: number): boolean {
     if (this.#logIsFull || this.#freeBytes < diskReserveBytes) return false;
-    const { state, quotaBytes } = this.#options;
-    return quotaBytes < 0 || state.sizes().totalBytes + cost <= quotaBytes;
+    const { quotaBytes } = this.#options;
+    if (quotaBytes < 0 || this.#usedBytes + this.#admittedBytes + cost <= quotaBytes) return true;
+    // Only an estimate says no: look before refusing.
+    this.measureDatabase();
+    return this.#usedBytes + cost <= quotaBytes;
   }
 
   /** Raises NOSPACE once; a full log cannot even write the alarm, so then only this member refuses. */
@@ -61,8 +68,15 @@ export class SpaceGuard {
     raiseAlarm(AlarmType.NOSPACE);
   }
 
+  /** Looks at the database, which costs more than a put: after each commit, not before each write. */
+  measureDatabase(): void {
+    this.#usedBytes = this.#options.state.sizes().totalBytes;
+    this.#admittedBytes = 0;
+  }
+
   /** Looks at the disk; once a second is enough. */
   measure(): void {
+    this.measureDatabase();
     this.#freeBytes = this.#options.disk.freeBytes(this.#options.directory);
     if (this.#freeBytes < diskReserveBytes) this.#raise();
   }
