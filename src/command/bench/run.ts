@@ -153,7 +153,7 @@ function load(
   const watching = workload === "watch";
   const template = watching ? timedPuts(options) : requestTemplate(workload, options);
   const keys = workload === "range" ? options.keySpace - options.rangeKeys + 1 : options.keySpace;
-  const answerBytesMin = workload === "range" ? options.rangeKeys * options.valueBytes : 0;
+  const answerBytesMin = workload === "range" ? options.rangeKeys * options.valueBytes : 1;
   return runUnaryLoad({
     connections,
     clients,
