@@ -99,6 +99,7 @@ export class Member {
   #term: Term = 0;
   #leader: MemberId = noMember;
   #leaderSinceMs = 0;
+  #learner = false;
   #stopping = false;
   /** One object for all operations until users exist. */
   readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
@@ -213,7 +214,7 @@ export class Member {
       host: {
         holding: () => this.housekeeping.holding,
         compacted: () => this.housekeeping.compact(),
-        configurationChanged: () => {},
+        configurationChanged: () => this.#configurationChanged(),
         slow: (operation, tookMs, index) =>
           events.log("warn", "apply request took too long", { operation, tookMs: Math.round(tookMs), index }),
       },
@@ -258,6 +259,7 @@ export class Member {
 
   #begin(): void {
     const { clock, peers } = this.#ports;
+    this.#configurationChanged();
     peers.onMessage((message) => {
       this.#raft.step(message);
       this.#loop.wake();
@@ -392,6 +394,10 @@ export class Member {
     if (role !== "leader") this.leases.demote();
   }
 
+  #configurationChanged(): void {
+    this.#learner = this.#raft.status().configuration.learners.includes(this.id);
+  }
+
   #sweep(): void {
     const nowMs = this.#ports.clock.monotonicMs();
     const leaderIsNew = nowMs - this.#leaderSinceMs < this.requestTimeoutMs && this.leaderChanges > 1;
@@ -437,7 +443,7 @@ export class Member {
     return this.#leader === this.id;
   }
   get isLearner(): boolean {
-    return this.#raft.status().configuration.learners.includes(this.id);
+    return this.#learner;
   }
   get revision(): Revision {
     return this.state.revision;
