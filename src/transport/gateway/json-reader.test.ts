@@ -31,7 +31,11 @@ function problem(desc: DescMessage, body: string | Uint8Array): string {
 
 describe("refusals have the words and places that etcd's gateway answers with", () => {
   const cases: readonly (readonly [DescMessage, string, string])[] = [
-    [RangeRequestSchema, `{"key":"Zm9v",}`, "invalid character '}' looking for beginning of object key string"],
+    [
+      RangeRequestSchema,
+      `{"key":"Zm9v",}`,
+      "invalid character '}' looking for beginning of object key string",
+    ],
     [RangeRequestSchema, `{"key":"Zm9v"`, "unexpected EOF"],
     [RangeRequestSchema, "xx", "invalid character 'x' looking for beginning of value"],
     [RangeRequestSchema, "'", "invalid character '\\'' looking for beginning of value"],
@@ -47,19 +51,31 @@ describe("refusals have the words and places that etcd's gateway answers with", 
     [RangeRequestSchema, `{"key":5}`, "proto: (line 1:8): invalid value for bytes field key: 5"],
     [RangeRequestSchema, `{"key":{}}`, "proto: (line 1:8): invalid value for bytes field key: {"],
     [RangeRequestSchema, `{"key":"Zm9v*"}`, `proto: (line 1:8): invalid value for bytes field key: "Zm9v*"`],
-    [RangeRequestSchema, `{"key":"Zm9v=="}`, `proto: (line 1:8): invalid value for bytes field key: "Zm9v=="`],
+    [
+      RangeRequestSchema,
+      `{"key":"Zm9v=="}`,
+      `proto: (line 1:8): invalid value for bytes field key: "Zm9v=="`,
+    ],
     [RangeRequestSchema, `{"key":"a"}`, `proto: (line 1:8): invalid value for bytes field key: "a"`],
     [RangeRequestSchema, `{"key":"+/-_"}`, `proto: (line 1:8): invalid value for bytes field key: "+/-_"`],
     [RangeRequestSchema, `{"limit":1.5}`, "proto: (line 1:10): invalid value for int64 field limit: 1.5"],
     [RangeRequestSchema, `{"limit":" 1"}`, `proto: (line 1:10): invalid value for int64 field limit: " 1"`],
     [RangeRequestSchema, `{"limit":""}`, `proto: (line 1:10): invalid value for int64 field limit: ""`],
-    [RangeRequestSchema, `{"limit":"0x10"}`, `proto: (line 1:10): invalid value for int64 field limit: "0x10"`],
+    [
+      RangeRequestSchema,
+      `{"limit":"0x10"}`,
+      `proto: (line 1:10): invalid value for int64 field limit: "0x10"`,
+    ],
     [
       RangeRequestSchema,
       `{"limit":9223372036854775808}`,
       "proto: (line 1:10): invalid value for int64 field limit: 9223372036854775808",
     ],
-    [RangeRequestSchema, `{"key":"YQ=="\n,\n  "limit":"x"}`, `proto: (line 3:11): invalid value for int64 field limit: "x"`],
+    [
+      RangeRequestSchema,
+      `{"key":"YQ=="\n,\n  "limit":"x"}`,
+      `proto: (line 3:11): invalid value for int64 field limit: "x"`,
+    ],
     [RangeRequestSchema, `{"limit":01}`, "invalid character '1' after object key:value pair"],
     [RangeRequestSchema, `{"limit":-}`, "invalid character '}' in numeric literal"],
     [RangeRequestSchema, `{"limit":tru}`, "invalid character '}' in literal true (expecting 'e')"],
@@ -74,11 +90,31 @@ describe("refusals have the words and places that etcd's gateway answers with", 
     [RangeRequestSchema, "1.x", "invalid character 'x' after decimal point in numeric literal"],
     [RangeRequestSchema, "1ex", "invalid character 'x' in exponent of numeric literal"],
     [RangeRequestSchema, "nul", "unexpected EOF"],
-    [RangeRequestSchema, `{"serializable":1}`, "proto: (line 1:17): invalid value for bool field serializable: 1"],
-    [RangeRequestSchema, `{"serializable":"true"}`, `proto: (line 1:17): invalid value for bool field serializable: "true"`],
-    [RangeRequestSchema, `{"sort_order":1.5}`, "proto: (line 1:15): invalid value for enum field sortOrder: 1.5"],
-    [RangeRequestSchema, `{"sort_order":true}`, "proto: (line 1:15): invalid value for enum field sortOrder: true"],
-    [RangeRequestSchema, `{"sort_order":99999999999}`, "proto: (line 1:15): invalid value for enum field sortOrder: 99999999999"],
+    [
+      RangeRequestSchema,
+      `{"serializable":1}`,
+      "proto: (line 1:17): invalid value for bool field serializable: 1",
+    ],
+    [
+      RangeRequestSchema,
+      `{"serializable":"true"}`,
+      `proto: (line 1:17): invalid value for bool field serializable: "true"`,
+    ],
+    [
+      RangeRequestSchema,
+      `{"sort_order":1.5}`,
+      "proto: (line 1:15): invalid value for enum field sortOrder: 1.5",
+    ],
+    [
+      RangeRequestSchema,
+      `{"sort_order":true}`,
+      "proto: (line 1:15): invalid value for enum field sortOrder: true",
+    ],
+    [
+      RangeRequestSchema,
+      `{"sort_order":99999999999}`,
+      "proto: (line 1:15): invalid value for enum field sortOrder: 99999999999",
+    ],
     [
       TxnRequestSchema,
       `{"success":[{"request_put":{"key":"YQ=="},"request_range":{"key":"YQ=="}}]}`,
@@ -86,11 +122,19 @@ describe("refusals have the words and places that etcd's gateway answers with", 
     ],
     [TxnRequestSchema, `{"success":[null]}`, "proto: syntax error (line 1:13): unexpected token null"],
     [TxnRequestSchema, `{"success":{}}`, "proto: syntax error (line 1:12): unexpected token {"],
-    [TxnRequestSchema, `{"success":[{"request_put":5}]}`, "proto: syntax error (line 1:28): unexpected token 5"],
+    [
+      TxnRequestSchema,
+      `{"success":[{"request_put":5}]}`,
+      "proto: syntax error (line 1:28): unexpected token 5",
+    ],
     [AuthUserAddRequestSchema, `{"name":5}`, "proto: (line 1:9): invalid value for string field name: 5"],
     [LeaseGrantRequestSchema, `{"ID":1e400}`, "proto: (line 1:7): invalid value for int64 field ID: 1e400"],
     [LeaseGrantRequestSchema, `{"TTL":"+1"}`, `proto: (line 1:8): invalid value for int64 field TTL: "+1"`],
-    [MoveLeaderRequestSchema, `{"targetID":-1}`, "proto: (line 1:13): invalid value for uint64 field targetID: -1"],
+    [
+      MoveLeaderRequestSchema,
+      `{"targetID":-1}`,
+      "proto: (line 1:13): invalid value for uint64 field targetID: -1",
+    ],
     [
       MoveLeaderRequestSchema,
       `{"targetID":18446744073709551616}`,
@@ -102,8 +146,14 @@ describe("refusals have the words and places that etcd's gateway answers with", 
   }
 
   test("bytes that are no UTF-8 are refused where they stand, in unknown fields too", () => {
-    const body = Buffer.concat([Buffer.from(`{"key":"YQ==","x":"`), Buffer.of(0xff, 0xfe), Buffer.from(`"}`)]);
-    expect(problem(RangeRequestSchema, body)).toBe("proto: syntax error (line 1:19): invalid UTF-8 in string");
+    const body = Buffer.concat([
+      Buffer.from(`{"key":"YQ==","x":"`),
+      Buffer.of(0xff, 0xfe),
+      Buffer.from(`"}`),
+    ]);
+    expect(problem(RangeRequestSchema, body)).toBe(
+      "proto: syntax error (line 1:19): invalid UTF-8 in string",
+    );
   });
 
   test("half a surrogate pair is no text", () => {
@@ -113,7 +163,9 @@ describe("refusals have the words and places that etcd's gateway answers with", 
 
 describe("a request means exactly what it says", () => {
   test("integers above 2^53 given as bare numbers are not rounded", () => {
-    expect(read(RangeRequestSchema, `{"revision":9007199254740993}`)).toMatchObject({ revision: 9007199254740993n });
+    expect(read(RangeRequestSchema, `{"revision":9007199254740993}`)).toMatchObject({
+      revision: 9007199254740993n,
+    });
     expect(read(MoveLeaderRequestSchema, `{"targetID":18446744073709551615}`)).toMatchObject({
       targetID: 18446744073709551615n,
     });
@@ -148,7 +200,10 @@ describe("a request means exactly what it says", () => {
   });
 
   test("a null beside a oneof's member does not take its place", () => {
-    const message = read(TxnRequestSchema, `{"success":[{"request_range":{"key":"YQ=="},"request_put":null}]}`);
+    const message = read(
+      TxnRequestSchema,
+      `{"success":[{"request_range":{"key":"YQ=="},"request_put":null}]}`,
+    );
     expect(message).toMatchObject({ success: [{ request: { case: "requestRange" } }] });
   });
 
@@ -168,7 +223,13 @@ describe("a request means exactly what it says", () => {
   test("what protobuf writes as JSON reads back the same", () => {
     const bytes = fc.uint8Array({ maxLength: 40 });
     const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
-    const range = fc.record({ key: bytes, rangeEnd: bytes, limit: int64, revision: int64, serializable: fc.boolean() });
+    const range = fc.record({
+      key: bytes,
+      rangeEnd: bytes,
+      limit: int64,
+      revision: int64,
+      serializable: fc.boolean(),
+    });
     const put = fc.record({ key: bytes, value: bytes, lease: int64, prevKv: fc.boolean() });
     const operation = fc.oneof(
       range.map((value) => ({ request: { case: "requestRange" as const, value } })),
@@ -181,12 +242,22 @@ describe("a request means exactly what it says", () => {
       targetUnion: int64.map((value) => ({ case: "version" as const, value })),
     });
     fc.assert(
-      fc.property(fc.array(compare, { maxLength: 3 }), fc.array(operation, { maxLength: 4 }), fc.boolean(), (compares, operations, proto) => {
-        const message = create(TxnRequestSchema, { compare: compares, success: operations } as never);
-        const text = toJsonString(TxnRequestSchema, message, { useProtoFieldName: proto, prettySpaces: proto ? 2 : 0 });
-        const own = readMessage(TxnRequestSchema, Buffer.from(text)) as typeof message;
-        expect(toJson(TxnRequestSchema, own)).toEqual(toJson(TxnRequestSchema, fromJsonString(TxnRequestSchema, text)));
-      }),
+      fc.property(
+        fc.array(compare, { maxLength: 3 }),
+        fc.array(operation, { maxLength: 4 }),
+        fc.boolean(),
+        (compares, operations, proto) => {
+          const message = create(TxnRequestSchema, { compare: compares, success: operations } as never);
+          const text = toJsonString(TxnRequestSchema, message, {
+            useProtoFieldName: proto,
+            prettySpaces: proto ? 2 : 0,
+          });
+          const own = readMessage(TxnRequestSchema, Buffer.from(text)) as typeof message;
+          expect(toJson(TxnRequestSchema, own)).toEqual(
+            toJson(TxnRequestSchema, fromJsonString(TxnRequestSchema, text)),
+          );
+        },
+      ),
       { numRuns: 200 },
     );
   });
@@ -196,20 +267,33 @@ describe("nesting has a limit", () => {
   test("of any JSON", () => {
     const nested = (depth: number): string => `${'{"a":'.repeat(depth)}1${"}".repeat(depth)}`;
     expect(problem(RangeRequestSchema, nested(jsonDepthMax))).toBe("accepted");
-    expect(problem(RangeRequestSchema, nested(jsonDepthMax + 1))).toBe("invalid character '{' exceeded max depth");
+    expect(problem(RangeRequestSchema, nested(jsonDepthMax + 1))).toBe(
+      "invalid character '{' exceeded max depth",
+    );
   });
 
   test("of messages", () => {
     const nested = (depth: number): string =>
       `${'{"success":[{"request_txn":'.repeat(depth)}{}${"}]}".repeat(depth)}`;
     expect(problem(TxnRequestSchema, nested((messageDepthMax - 2) / 2))).toBe("accepted");
-    expect(problem(TxnRequestSchema, nested(messageDepthMax / 2 + 1))).toContain("exceeded max recursion depth");
+    expect(problem(TxnRequestSchema, nested(messageDepthMax / 2 + 1))).toContain(
+      "exceeded max recursion depth",
+    );
   });
 });
 
 describe("a body may be cut anywhere", () => {
-  const body = Buffer.from(` {"a":[1,-2.5e+3,true,null,"q\\"\\u00e9é"],"b":{}} [ ] "x\\\\" 12 {"c":{"d":[{}]}}\n3`);
-  const whole = [`{"a":[1,-2.5e+3,true,null,"q\\"\\u00e9é"],"b":{}}`, "[ ]", `"x\\\\"`, "12", `{"c":{"d":[{}]}}`, "3"];
+  const body = Buffer.from(
+    ` {"a":[1,-2.5e+3,true,null,"q\\"\\u00e9é"],"b":{}} [ ] "x\\\\" 12 {"c":{"d":[{}]}}\n3`,
+  );
+  const whole = [
+    `{"a":[1,-2.5e+3,true,null,"q\\"\\u00e9é"],"b":{}}`,
+    "[ ]",
+    `"x\\\\"`,
+    "12",
+    `{"c":{"d":[{}]}}`,
+    "3",
+  ];
 
   test("and its values come out whole", () => {
     fc.assert(
@@ -234,7 +318,27 @@ describe("a body may be cut anywhere", () => {
   });
 
   test("and arbitrary bytes are a value or a refusal, never anything else", () => {
-    const piece = fc.constantFrom("{", "}", "[", "]", ",", ":", `"`, "\\", "u00e9", "1", "-", ".", "e", "true", "nul", " ", "\n", `"key"`, "YQ==");
+    const piece = fc.constantFrom(
+      "{",
+      "}",
+      "[",
+      "]",
+      ",",
+      ":",
+      `"`,
+      "\\",
+      "u00e9",
+      "1",
+      "-",
+      ".",
+      "e",
+      "true",
+      "nul",
+      " ",
+      "\n",
+      `"key"`,
+      "YQ==",
+    );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 20 }), (pieces) => {
         const text = pieces.join("");

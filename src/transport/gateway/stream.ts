@@ -20,6 +20,7 @@ const waitingRequestsMax = 32;
 class RequestQueue<Item> implements AsyncIterable<Item> {
   readonly #items: Item[] = [];
   #ended = false;
+  #onEnd: (() => void) | undefined;
   #wake: (() => void) | undefined;
 
   constructor(private readonly onRoom: () => void) {}
@@ -34,9 +35,11 @@ class RequestQueue<Item> implements AsyncIterable<Item> {
     this.#wake?.();
   }
 
-  /** No more will come; those that wait are still handed on. */
-  end(): void {
+  /** No more will come; those that wait are still handed on, and then `onEnd` is called. */
+  end(onEnd?: () => void): void {
+    if (this.#ended) return;
     this.#ended = true;
+    this.#onEnd = onEnd;
     this.#wake?.();
   }
 
@@ -54,7 +57,10 @@ class RequestQueue<Item> implements AsyncIterable<Item> {
         yield item;
         continue;
       }
-      if (this.#ended) return;
+      if (this.#ended) {
+        this.#onEnd?.();
+        return;
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -70,6 +76,8 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
   readonly #waiting: Answer<DescMessage>[] = [];
   #writing: Promise<void> | undefined;
   #began = false;
+  /** The body is no JSON from some point on; the rest is let pass. */
+  #unreadable = false;
 
   get requests(): AsyncIterable<MessageShape<DescMessage>> {
     return this.#queue;
@@ -126,7 +134,7 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
     const single = this.bound.method.kind === "server_streaming";
     this.onCancel(() => this.#queue.abort());
     this.request.on("data", (chunk: Buffer) => {
-      if (this.over || (single && this.#began)) return;
+      if (this.over || this.#unreadable || (single && this.#began)) return;
       try {
         scanner.push(chunk);
         for (let value = scanner.next(); value !== undefined; value = scanner.next()) {
@@ -140,7 +148,7 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
       }
     });
     this.request.on("end", () => {
-      if (this.over) return;
+      if (this.over || this.#unreadable) return;
       try {
         if (!single || !this.#began) {
           const last = scanner.end();
@@ -168,13 +176,15 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
     }
   }
 
-  /** The body cannot be read on: the client is told, the service's work ends. */
+  /** The body cannot be read on. What came before is still served, then the client is told. */
   #refuse(error: unknown): void {
     if (this.over) return;
     const status = this.statusOf(error);
+    this.hold(0);
     // Before the service began there is no stream yet, only a bad request.
-    if (this.#began) this.cancelWith(status);
+    if (this.#began) this.#queue.end(() => this.cancelWith(status));
     else if (this.close(status.code)) writeError(this.response, status);
+    this.#unreadable = true;
   }
 
   #resume(): void {

@@ -79,7 +79,7 @@ export async function runDoor(
   const { port } = listener.address() as AddressInfo;
   const open = (): Promise<Socket> =>
     new Promise((resolve, reject) => {
-      const socket = connect(port, "127.0.0.1", () => resolve(socket));
+      const socket: Socket = connect(port, "127.0.0.1", () => resolve(socket));
       socket.on("error", reject);
     });
   return {

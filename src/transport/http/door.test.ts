@@ -13,7 +13,10 @@ afterEach(() => {
   Object.assign(door.health, new FakeHealth());
 });
 
-async function get(path: string, init: RequestInit = {}): Promise<{ status: number; body: string; headers: Headers }> {
+async function get(
+  path: string,
+  init: RequestInit = {},
+): Promise<{ status: number; body: string; headers: Headers }> {
   const response = await fetch(door.url + path, init);
   return { status: response.status, body: await response.text(), headers: response.headers };
 }
@@ -33,7 +36,10 @@ describe("/health", () => {
     });
     expect((await get("/health?exclude=CORRUPT")).status).toBe(503);
     expect((await get("/health?exclude=NOSPACE")).status).toBe(200);
-    door.health.raised = [{ type: "NOSPACE", memberId: 1n }, { type: "CORRUPT", memberId: 1n }];
+    door.health.raised = [
+      { type: "NOSPACE", memberId: 1n },
+      { type: "CORRUPT", memberId: 1n },
+    ];
     expect((await get("/health?exclude=NOSPACE")).body).toContain("ALARM CORRUPT");
     expect((await get("/health?exclude=NOSPACE&exclude=CORRUPT")).status).toBe(200);
   });
@@ -114,7 +120,9 @@ describe("the rest of the door", () => {
     await get("/livez");
     const answer = await get("/metrics");
     expect(answer.headers.get("content-type")).toStartWith("text/plain; version=0.0.4");
-    expect(answer.body).toMatch(/^etcd_server_healthchecks_total\{type="livez",name="serializable_read",status="success"\} [1-9]/m);
+    expect(answer.body).toMatch(
+      /^etcd_server_healthchecks_total\{type="livez",name="serializable_read",status="success"\} [1-9]/m,
+    );
   });
 
   test("other methods are refused with what is allowed", async () => {
