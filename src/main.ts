@@ -74,6 +74,11 @@ switch (command.kind) {
     process.exitCode = await runBench(command.arguments);
     break;
   }
+  case "health": {
+    const { checkHealth } = await import("./command/health");
+    process.exitCode = await checkHealth(command.url);
+    break;
+  }
   case "print":
     process.stdout.write(command.text);
     break;

@@ -38,6 +38,7 @@ export function generalHelp(): string {
 Usage:
   keelson [server] [flags]     start a member; without flags it serves http://localhost:2379
   keelson bench [options]      put load on any etcd endpoint and measure
+  keelson health [url]         exit with 0 if the member at http://127.0.0.1:2379, or url, is healthy
   keelson version              print the version
   keelson help server          all flags of a member
   keelson help bench           all options of the benchmark

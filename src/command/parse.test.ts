@@ -447,6 +447,9 @@ describe("the table of flags", () => {
 });
 
 test("the other commands are recognised", () => {
+  expect(parseCommandLine(["health"], {})).toEqual({ kind: "health", url: "http://127.0.0.1:2379" });
+  expect(parseCommandLine(["health", "http://h:1"], {})).toEqual({ kind: "health", url: "http://h:1" });
+  expect(refusedLine("health h:1")).toContain("is not a URL");
   expect(parseCommandLine(["bench", "put", "--total", "5"], {})).toEqual({
     kind: "bench",
     arguments: ["put", "--total", "5"],

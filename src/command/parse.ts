@@ -3,7 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 
 import { quotaBytesDefault } from "../limits";
 import { etcdLevel, keelsonVersion } from "../version";
-import { isUnspecified } from "./endpoint";
+import { isUnspecified, parseEndpoint } from "./endpoint";
 import { BadValue } from "./flag-types";
 import { autoCompaction, flagNames, flagOf, type FlagName, type FlagValues } from "./flags";
 import { compatibilityListing, generalHelp, serverHelp } from "./help";
@@ -21,7 +21,7 @@ import {
 } from "./sources";
 
 const configFileBytesMax = 1024 ** 2;
-const commands = ["server", "bench", "version", "help"] as const;
+const commands = ["server", "bench", "health", "version", "help"] as const;
 
 /** One line for a bad command line; control characters of what was typed are shown escaped. */
 function refusal(message: string): ParsedCommand {
@@ -48,6 +48,8 @@ export function parseCommandLine(
         return parseServer(rest, environment);
       case "bench":
         return { kind: "bench", arguments: rest };
+      case "health":
+        return parseHealth(rest);
       case "version":
         return rest.length === 0 ? printVersion() : refusal(`"${rest[0]}" is not expected behind version`);
       case "help":
@@ -62,6 +64,12 @@ export function parseCommandLine(
     if (error instanceof BadUsage) return refusal(error.message);
     throw error;
   }
+}
+
+function parseHealth([url = "http://127.0.0.1:2379", ...more]: readonly string[]): ParsedCommand {
+  if (more.length > 0) return refusal(`"${more[0]}" is not expected behind health`);
+  const endpoint = inPlace("health", () => parseEndpoint(url, "advertise-client"));
+  return { kind: "health", url: endpoint.url };
 }
 
 function printVersion(): ParsedCommand {

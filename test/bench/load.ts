@@ -57,9 +57,11 @@ interface Finished {
   readonly elapsedMs: number;
 }
 
-async function runProcess(command: readonly string[]): Promise<Finished> {
+async function runProcess(command: readonly string[], until?: Promise<unknown>): Promise<Finished> {
   const beginMs = performance.now();
   const child = Bun.spawn([...command], { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
+  const interrupt = (): void => child.kill("SIGINT");
+  void until?.then(interrupt, interrupt);
   const [output, errors, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
@@ -156,17 +158,17 @@ interface BenchReport {
   readonly revision?: { readonly before: number; readonly after: number; readonly passed: boolean };
 }
 
-/** Runs `keelson bench` with these arguments against a server. */
-export async function runBench(server: Server, argv: readonly string[]): Promise<LoadResult> {
+/** Runs `keelson bench` with these arguments against a server; it ends early, but orderly, with `until`. */
+export async function runBench(
+  server: Server,
+  argv: readonly string[],
+  until?: Promise<unknown>,
+): Promise<LoadResult> {
   const serverCpuBefore = processCpuMs(server.pid);
-  const finished = await runProcess([
-    process.execPath,
-    join(import.meta.dir, "generator.ts"),
-    ...argv,
-    "--endpoints",
-    server.url,
-    "--json",
-  ]);
+  const finished = await runProcess(
+    [process.execPath, join(import.meta.dir, "generator.ts"), ...argv, "--endpoints", server.url, "--json"],
+    until,
+  );
   const serverCpuMs = processCpuMs(server.pid) - serverCpuBefore;
   if (finished.output === "") throw new Error(`keelson bench ${argv.join(" ")}: ${finished.errors}`);
   const report = JSON.parse(finished.output) as BenchReport;

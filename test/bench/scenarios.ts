@@ -376,9 +376,9 @@ async function compactionCycles(bench: Bench): Promise<Outcome> {
     const result = await runBench(server, [...argv, "--total", String(revisions)]);
     failures.push(...result.failures);
   };
-  const steadyPuts = async (duration: string): Promise<LoadResult> => {
-    const argv = ["put", "--rate", "1000", "--clients", "20", "--connections", "4", "--duration", duration];
-    const result = await runBench(server, argv);
+  const steadyPuts = async (duration: string, until?: Promise<unknown>): Promise<LoadResult> => {
+    const argv = `put --rate 1000 --clients 20 --connections 4 --duration ${duration}`;
+    const result = await runBench(server, argv.split(" "), until);
     failures.push(...result.failures);
     stallMs = Math.max(stallMs, result.stallMs);
     return result;
@@ -386,9 +386,10 @@ async function compactionCycles(bench: Bench): Promise<Outcome> {
 
   await overwrite(bench.quick ? 100_000 : 1_000_000);
   const before = await steadyPuts(seconds(bench, 6));
-  const during = steadyPuts(seconds(bench, 12));
+  const compacted = Promise.withResolvers<void>();
+  const during = steadyPuts("10m", compacted.promise);
   await Bun.sleep(500);
-  const compactMs = await compactAll(server);
+  const compactMs = await compactAll(server).finally(compacted.resolve);
   const { latencyMs } = await during;
 
   const sizes: number[] = [];
