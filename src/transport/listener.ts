@@ -1,4 +1,5 @@
 /** Client ports: one socket server per URL that hands each connection to gRPC or HTTP by its first bytes. */
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 /** Takes over HTTP/2 connections (a GrpcServer). */
@@ -44,6 +45,52 @@ export interface Listener {
 }
 
 /** Opens all URLs, or none: rejects with the first failure. */
-export function listen(_options: ListenerOptions): Promise<Listener> {
-  throw new Error("not yet");
+export async function listen(options: ListenerOptions): Promise<Listener> {
+  const open = new Set<Socket>();
+  const counts = { open: 0, accepted: 0, refused: 0, timedOut: 0, errors: 0 };
+  const accept = (socket: Socket): void => {
+    counts.accepted++;
+    counts.open++;
+    open.add(socket);
+    socket.setNoDelay(true);
+    socket.on("error", () => {
+      counts.errors++;
+    });
+    socket.once("close", () => {
+      counts.open--;
+      open.delete(socket);
+    });
+    socket.once("readable", () => {
+      const first = socket.read() as Buffer | null;
+      if (first === null) return;
+      socket.unshift(first);
+      if (first[0] === 0x50 && (first.length < 2 || first[1] === 0x52)) options.grpc?.accept(socket);
+      else if (options.http === undefined) socket.destroy();
+      else options.http.emit("connection", socket);
+    });
+  };
+  const servers: Server[] = [];
+  const urls: string[] = [];
+  for (const text of options.urls) {
+    const url = new URL(text);
+    const server = createServer(accept);
+    servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(Number(url.port), url.hostname.replace(/^\[|\]$/g, ""), resolve);
+    });
+    url.port = String((server.address() as AddressInfo).port);
+    urls.push(url.origin);
+  }
+  return {
+    urls,
+    counts: () => counts,
+    stopAccepting() {
+      for (const server of servers) server.close();
+    },
+    async close() {
+      for (const server of servers) server.close();
+      for (const socket of open) socket.destroy();
+    },
+  };
 }
