@@ -9,10 +9,10 @@ import { parseArgs } from "node:util";
 const root = dirname(import.meta.dir);
 const targets = ["linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64"] as const;
 
-/** Files whose name ends in "worker.ts" run as Workers and are entry points of their own. */
+/** Files whose name ends in "-worker.ts" run as Workers and are entry points of their own. */
 function workerFiles(): string[] {
   return readdirSync(import.meta.dir, { recursive: true, encoding: "utf8" })
-    .filter((path) => /(^|[/-])worker\.ts$/.test(path))
+    .filter((path) => path.endsWith("-worker.ts"))
     .map((path) => join(import.meta.dir, path))
     .sort();
 }
