@@ -83,7 +83,7 @@ export class Log {
       assert(entry.index === tailFirst + i, `tail has ${entry.index} at ${tailFirst + i}`);
       this.#terms.append(entry.index, entry.term);
       this.#tailBytes += entryBytes(entry);
-      if (entry.kind === "configuration" && entry.index > applied) this.#configurations.push(entry.index);
+      if (entry.kind === "configuration" && entry.index > applied) this.#noteConfiguration(entry.index);
     }
     this.unstable = new Unstable(lastIndex, hardState.term, hardState.vote);
   }
@@ -144,7 +144,18 @@ export class Log {
     this.#tail.push(entry);
     this.#last = entry.index;
     this.#tailBytes += entry.data.length + entryOverheadBytes;
-    if (entry.kind === "configuration") this.#configurations.push(entry.index);
+    if (entry.kind === "configuration") this.#noteConfiguration(entry.index);
+  }
+
+  /**
+   * A second membership change proves that the first is committed: no leader proposes one before it has applied the
+   * one before (R9). R10 depends on knowing that, also after a restart with an old commit index: otherwise this
+   * member could campaign with majorities that are two changes old and need not overlap with today's.
+   */
+  #noteConfiguration(index: LogIndex): void {
+    const before = this.#configurations[this.#configurations.length - 1];
+    this.#configurations.push(index);
+    if (before !== undefined) this.commitTo(before);
   }
 
   /**

@@ -360,7 +360,7 @@ export class RandomNetwork implements Surroundings {
     for (let i = 0; i < count; i++) {
       this.#payload++;
       payloads.push(
-        new Uint8Array([this.#payload & 255, this.#payload >> 8, ...new Array(this.#rng.below(40))]),
+        new Uint8Array([this.#payload & 255, this.#payload >> 8, ...new Uint8Array(this.#rng.below(40))]),
       );
     }
     const result = member.raft.propose(payloads);

@@ -62,6 +62,10 @@ export class Referee {
       assert(status.commit >= before.commit, `R14: commit of ${member.id} went back`);
     }
     if (status.role !== "leader") return;
+    assert(
+      status.configuration.voters.includes(member.id),
+      `leader ${member.id} goes on although it was removed`,
+    );
     const name = `${member.id} (life ${member.incarnation})`;
     const known = this.#leaders.get(status.term);
     if (known === undefined) {
