@@ -29,13 +29,12 @@ interface Group {
 const wholeSystemDirs = ["test/compat", "test/differential", "test/faults", "test/fuzz"];
 
 function testFiles(): string[] {
-  const found = ["src", "test"].flatMap((dir) => [
-    ...new Bun.Glob(`${dir}/**/*.test.{ts,tsx}`).scanSync({ cwd: repositoryDir }),
-  ]);
+  const found: string[] = [];
+  for (const dir of ["src", "test"]) {
+    found.push(...new Bun.Glob(`${dir}/**/*.test.{ts,tsx}`).scanSync({ cwd: repositoryDir }));
+  }
   const wanted = process.argv.slice(2);
-  return found
-    .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
-    .sort();
+  return found.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part))).sort();
 }
 
 /** Sums the test cases of a JUnit report. */
@@ -70,7 +69,9 @@ async function runGroup(group: Group): Promise<Tally> {
   child.once("error", () => resolve(-1));
   child.once("close", (code) => resolve(code ?? -1));
   const code = await promise;
-  const tally = existsSync(report) ? tallyOf(readFileSync(report, "utf8")) : { passed: 0, failed: 0, skipped: 0 };
+  const tally = existsSync(report)
+    ? tallyOf(readFileSync(report, "utf8"))
+    : { passed: 0, failed: 0, skipped: 0 };
   rmSync(scratch, { recursive: true, force: true });
   if (tally.passed + tally.failed === 0) {
     console.log(`${group.name}: no test ran (exit code ${code})`);

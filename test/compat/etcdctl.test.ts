@@ -196,10 +196,10 @@ describe("etcdctl says the same of Keelson as of a real etcd", () => {
         return { fields: rows.length, status: rows[1], name: rows[2], learner: rows[5] };
       }),
     );
-    expect(b).toEqual(a as object);
+    expect(JSON.stringify(b)).toBe(JSON.stringify(a));
   }, 30_000);
 
-  test("endpoint status has every field, and hashkv agrees", async () => {
+  test("endpoint status has every field", async () => {
     const [a, b] = await Promise.all(
       [theirs, ours].map(async (etcdctl) => {
         const [status] = (await etcdctl.json(["endpoint", "status"])) as {

@@ -58,8 +58,25 @@ test("a seed draws the same steps each time, and covers every kind of step", () 
   const steps = draw(1);
   expect(draw(1)).toEqual(steps);
   expect(draw(2)).not.toEqual(steps);
-  const words = ["grpc Put", "gateway Put", "grpc Range", "gateway Txn", "DeleteRange", "Compact", "LeaseGrant"];
-  words.push("LeaseRevoke", "LeaseTimeToLive", "LeaseLeases", "HashKV", "Alarm", '"watch"', '"cancel"', '"reopen"');
+  const words = [
+    "grpc Put",
+    "gateway Put",
+    "grpc Range",
+    "gateway Txn",
+    "DeleteRange",
+    "Compact",
+    "LeaseGrant",
+  ];
+  words.push(
+    "LeaseRevoke",
+    "LeaseTimeToLive",
+    "LeaseLeases",
+    "HashKV",
+    "Alarm",
+    '"watch"',
+    '"cancel"',
+    '"reopen"',
+  );
   words.push('"keep-alive"', '"settle"', '"http"', '"raw-grpc"', "requestTxn", "rangeEnd");
   for (const word of words) expect(steps.some((step) => step.includes(word))).toBe(true);
 });

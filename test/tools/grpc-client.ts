@@ -181,6 +181,10 @@ export class GrpcClient {
       timeoutMs: options.timeoutMs ?? 30_000,
     });
     if (reply.status === undefined) {
+      // A server may end a call that is out of time by a reset; client libraries report it in these words.
+      if (options.deadlineMs !== undefined && reply.reset === constants.NGHTTP2_CANCEL) {
+        return { ok: false, code: 4, text: "context deadline exceeded" };
+      }
       throw new ConnectionLost(
         `no status: HTTP ${String(reply.httpStatus)}, reset ${String(reply.reset)}, ${reply.frames.length} frames`,
       );

@@ -240,10 +240,14 @@ export async function startEtcd(options: ServerOptions & { fsync?: boolean } = {
     const newer = !tools.version.startsWith("3.4.");
     return [
       tools.etcd,
-      ...["--name", "default", "--data-dir", dataDir, "--log-level", "warn"],
-      ...["--listen-client-urls", client, "--advertise-client-urls", client],
-      ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
-      ...["--initial-cluster", `default=${peer}`],
+      "--name=default",
+      `--data-dir=${dataDir}`,
+      "--log-level=warn",
+      `--listen-client-urls=${client}`,
+      `--advertise-client-urls=${client}`,
+      `--listen-peer-urls=${peer}`,
+      `--initial-advertise-peer-urls=${peer}`,
+      `--initial-cluster=default=${peer}`,
       ...(newer && options.fsync !== true ? ["--unsafe-no-fsync"] : []),
     ];
   });
