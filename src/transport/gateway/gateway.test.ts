@@ -457,6 +457,12 @@ describe("calls with a stream of answers", () => {
         { error: { code: 3, message: "invalid character 'g' looking for beginning of value" } },
       ],
     });
+    expect(await post("/v3/lease/keepalive", `{"ID":"99"}{"ID":"x"}`)).toMatchObject({
+      json: [
+        { result: { ID: "99" } },
+        { error: { code: 3, message: `proto: (line 1:7): invalid value for int64 field ID: "x"` } },
+      ],
+    });
     expect(await post("/v3/watch", "garbage")).toMatchObject({ status: 400, json: { error: { code: 3 } } });
     expect(await post("/v3/maintenance/snapshot", "garbage")).toMatchObject({
       status: 400,

@@ -63,10 +63,15 @@ export function exactInteger(text: string): bigint | undefined {
 const base64Standard = /^[A-Za-z0-9+/]*$/;
 const base64Url = /^[A-Za-z0-9_-]*$/;
 
-/** Standard or URL-safe base64, with padding or without, line ends ignored; undefined when it is neither. */
+/**
+ * Standard or URL-safe base64, or undefined when it is neither. Padding is due exactly when the length is a multiple
+ * of four; line ends are counted in that, and then ignored.
+ */
 export function decodeBase64(text: string): Uint8Array | undefined {
+  const padded = text.length % 4 === 0;
   let body = text.includes("\n") || text.includes("\r") ? text.replace(/[\r\n]/g, "") : text;
-  if (body.length % 4 === 0) {
+  if (padded) {
+    if (body.length % 4 !== 0) return undefined;
     if (body.endsWith("==")) body = body.slice(0, -2);
     else if (body.endsWith("=")) body = body.slice(0, -1);
   }

@@ -15,6 +15,8 @@ import { whenWritable, writePieces } from "./write";
 
 /** Requests that may wait for the service before the body is no longer read. */
 const waitingRequestsMax = 32;
+/** How long a service may still answer what it understood before the stream ends over what nobody can read. */
+const unreadableGraceMs = 250;
 
 /** Requests of the client, handed on one at a time; reading pauses while too many wait. */
 class RequestQueue<Item> implements AsyncIterable<Item> {
@@ -76,8 +78,8 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
   readonly #waiting: Answer<DescMessage>[] = [];
   #writing: Promise<void> | undefined;
   #began = false;
-  /** The body is no JSON from some point on; the rest is let pass. */
-  #unreadable = false;
+  /** Set when the body is no JSON from some point on; the rest of it is let pass. */
+  #unreadable: StoreError | undefined;
 
   get requests(): AsyncIterable<MessageShape<DescMessage>> {
     return this.#queue;
@@ -134,7 +136,7 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
     const single = this.bound.method.kind === "server_streaming";
     this.onCancel(() => this.#queue.abort());
     this.request.on("data", (chunk: Buffer) => {
-      if (this.over || this.#unreadable || (single && this.#began)) return;
+      if (this.over || this.#unreadable !== undefined || (single && this.#began)) return;
       try {
         scanner.push(chunk);
         for (let value = scanner.next(); value !== undefined; value = scanner.next()) {
@@ -148,7 +150,7 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
       }
     });
     this.request.on("end", () => {
-      if (this.over || this.#unreadable) return;
+      if (this.over || this.#unreadable !== undefined) return;
       try {
         if (!single || !this.#began) {
           const last = scanner.end();
@@ -176,15 +178,18 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
     }
   }
 
-  /** The body cannot be read on. What came before is still served, then the client is told. */
+  /** The body cannot be read on. What came before is still served, then the client is told: nothing is silent. */
   #refuse(error: unknown): void {
     if (this.over) return;
     const status = this.statusOf(error);
     this.hold(0);
     // Before the service began there is no stream yet, only a bad request.
-    if (this.#began) this.#queue.end(() => this.cancelWith(status));
-    else if (this.close(status.code)) writeError(this.response, status);
-    this.#unreadable = true;
+    if (!this.#began) {
+      if (this.close(status.code)) writeError(this.response, status);
+      return;
+    }
+    this.#unreadable = status;
+    this.#queue.end(() => setTimeout(() => this.cancelWith(status), unreadableGraceMs).unref());
   }
 
   #resume(): void {
@@ -208,6 +213,7 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
 
   async #finish(): Promise<void> {
     await this.drained();
+    if (this.#unreadable !== undefined) this.fail(this.#unreadable);
     if (!this.close(GrpcCode.ok)) return;
     this.#queue.abort();
     this.response.end();

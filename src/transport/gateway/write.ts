@@ -31,10 +31,8 @@ export async function writePieces(response: ServerResponse, pieces: Iterable<str
     if (text.length >= chunkCharacters) {
       const takesMore = response.write(text);
       text = "";
-      if (!takesMore) {
-        await whenWritable(response);
-        sliceEndMs = performance.now() + sliceBudgetMs / 2;
-      }
+      // The wait may be over at once, so it does not count as a pause.
+      if (!takesMore) await whenWritable(response);
     }
     if (performance.now() >= sliceEndMs) {
       await new Promise((resolve) => setImmediate(resolve));
