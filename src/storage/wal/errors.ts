@@ -51,3 +51,20 @@ export class LogFailedError extends Error {
 export class LogClosedError extends Error {
   override readonly name = "LogClosedError";
 }
+
+/** Error codes of a disk, or a share of it, that is full. */
+const fullCodes: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+
+/** Whether an error says that there is no room. */
+export function isFull(error: unknown): boolean {
+  return error instanceof LogFullError || fullCodes.has((error as NodeJS.ErrnoException | undefined)?.code);
+}
+
+/** The error of a batch that found no room. */
+export function fullError(cause: unknown): LogFullError {
+  return cause instanceof LogFullError
+    ? cause
+    : new LogFullError("there is no room on disk for the log; free space, writes go on by themselves then", {
+        cause,
+      });
+}

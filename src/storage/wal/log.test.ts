@@ -272,3 +272,37 @@ function registerLogContract(name: string, makeDisk: () => Disk): void {
 
 registerLogContract("on the real disk", systemDisk);
 registerLogContract("on the simulated disk", () => new SimulatedDisk(new SeededRng(1)));
+
+test("[P1] a process killed while it writes finds all that it was told is on disk", async () => {
+  const directory = join(root, "killed");
+  const source = `
+    import { systemDisk } from ${JSON.stringify(join(import.meta.dir, "..", "disk.ts"))};
+    import { createLog } from ${JSON.stringify(join(import.meta.dir, "log.ts"))};
+    const log = await createLog({
+      directory: process.argv[1], disk: systemDisk(), identity: { clusterId: 1n, memberId: 2n }, segmentBytes: 65536,
+    });
+    for (let index = 1; ; index++) {
+      await log.append({ entries: [{ index, term: 1, kind: "command", data: new Uint8Array(index % 500).fill(index) }] });
+      process.stdout.write(index + "\\n");
+    }
+  `;
+  const child = Bun.spawn([process.execPath, "-e", source, directory], { stdout: "pipe" });
+  let told = "";
+  for await (const chunk of child.stdout) {
+    told += new TextDecoder().decode(chunk);
+    if (told.split("\n").length > 500) child.kill("SIGKILL");
+  }
+  await child.exited;
+  const acknowledged = Number(told.split("\n").at(-2));
+  expect(acknowledged).toBeGreaterThan(400);
+  const { log, recovered } = await openLog({
+    directory,
+    disk: systemDisk(),
+    tailBytesMax: 1e9,
+    appliedIndex: 0,
+  });
+  expect(recovered.lastIndex).toBeGreaterThanOrEqual(acknowledged);
+  expect(recovered.tail).toHaveLength(recovered.lastIndex);
+  for (const { index, data } of recovered.tail) expect(data).toEqual(new Uint8Array(index % 500).fill(index));
+  await log.close();
+});

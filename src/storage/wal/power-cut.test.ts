@@ -110,16 +110,17 @@ class Driver {
 
   /** Lets syncs complete until the promise is settled; the power being cut settles it, too. */
   async settle<Value>(promise: Promise<Value>): Promise<Value> {
-    let settled = false;
-    const watched = promise.finally(() => (settled = true));
-    watched.catch(() => {});
-    for (let i = 0; !settled; i++) {
+    const watch = { settled: false };
+    const done = () => {
+      watch.settled = true;
+    };
+    promise.then(done, done);
+    for (let i = 0; i < 1000; i++) {
       await ticks();
-      if (settled) break;
+      if (watch.settled) return promise;
       this.simulated.completeSync();
-      if (i > 1000) throw new CheckFailed("an operation of the log never finished");
     }
-    return watched;
+    throw new CheckFailed("an operation of the log never finished");
   }
 
   /** Starts the log, new or old, and checks what it found. */
@@ -301,6 +302,12 @@ const answersEarly = withSync((file) => {
 /** A build that takes a failed sync for a good one. */
 const swallowsErrors = withSync((file) => file.sync().catch(() => {}));
 
+/** A build that forgets to sync directories (etcd issue 6368). */
+const forgetsDirectories: Wrap = (disk) => ({
+  ...withSync((file) => file.sync())(disk),
+  syncDirectory: () => {},
+});
+
 function makeDriver(seed: number, wrap: Wrap = sound): Driver {
   const rng = new SeededRng(seed);
   const simulated = new SimulatedDisk(rng.fork(1), { manualSync: true });
@@ -393,6 +400,11 @@ describe("[P1] power cuts", () => {
     const failure = await firstFailure((seed) => randomRun(seed, swallowsErrors), 200);
     expect(failure).toMatch(/seed \d+: CheckFailed: .*(no prefix|does not start|is gone)/);
   });
+});
+
+test("a build that does not sync directories is caught", async () => {
+  const failure = await firstFailure((seed) => randomRun(seed, forgetsDirectories), 100);
+  expect(failure).toMatch(/seed \d+: CheckFailed: .*(no prefix|does not start|is gone)/);
 });
 
 describe("failed syncs", () => {
@@ -489,6 +501,20 @@ describe("a full disk", () => {
     }
     expect(refused).toBeGreaterThan(30);
     expect(warned).toBeGreaterThan(30);
+  });
+
+  test("does not keep a member with an uncertain tail from starting, while there is room for that tail", async () => {
+    const simulated = new SimulatedDisk(new SeededRng(8), { manualSync: true });
+    const driver = new Driver(simulated, simulated, new SeededRng(9));
+    await driver.start();
+    void driver.append(batchAt(1));
+    await ticks();
+    simulated.restart();
+    await ticks();
+    simulated.budgetBytes = segmentBytes + 1024;
+    await driver.start();
+    expect(driver.log!.lastIndex).toBe(1);
+    await driver.settle(driver.log!.close());
   });
 
   test("leaves nothing half-made when the log is begun, and a later start begins it", async () => {
