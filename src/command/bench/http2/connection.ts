@@ -161,7 +161,7 @@ export class Connection {
         ...(secure && {
           tls: {
             serverName: host,
-            ALPNProtocols: "h2",
+            ALPNProtocols: Buffer.from("\u0002h2"),
             rejectUnauthorized: tls?.skipVerification !== true,
             ...(tls?.authority !== undefined && { ca: tls.authority }),
             ...(tls?.certificate !== undefined && { cert: tls.certificate }),
@@ -178,7 +178,8 @@ export class Connection {
           close: () => this.#fail(`connection to ${this.#authority} closed`),
           error: (_, error) => this.#fail(error.message),
           handshake: (_, success, error) => {
-            if (!success || (error !== null && tls?.skipVerification !== true)) {
+            // Unverified certificates come here too; a handshake that truly failed also closes the connection.
+            if (tls?.skipVerification !== true && (!success || error !== null)) {
               this.#fail(`TLS: ${error?.message ?? "handshake failed"}`);
             }
           },
