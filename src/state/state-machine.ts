@@ -178,6 +178,18 @@ export class StateMachine {
     this.#journal.commit();
   }
 
+  /**
+   * While on, reads leave no transaction open behind them, so that a checkpoint can start SQLite's WAL over. Every
+   * `flush` ends a transaction of reads too; call it at least every second also when nothing is applied.
+   */
+  holdTransactions(on: boolean): void {
+    this.#journal.readsAlone = on;
+  }
+  /** True when `flush` has something to do: rows to commit, or a transaction of reads to end. */
+  get flushable(): boolean {
+    return this.#journal.open || this.#journal.committedIndex !== this.appliedIndex;
+  }
+
   /** Answers a range at once. Throws the refusals `compacted` and `futureRev`. */
   range(request: RangeRequest): RangeAnswer {
     const { revision } = this;

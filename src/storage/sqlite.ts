@@ -69,7 +69,9 @@ const connectionPragmas = [
   "wal_autocheckpoint = 0",
   "cache_size = -65536",
   "temp_store = MEMORY",
-  "busy_timeout = 0",
+  // Only a checkpoint's few milliseconds can be in the way of a write.
+  "busy_timeout = 5000",
+  "journal_size_limit = 67108864",
   "trusted_schema = OFF",
 ];
 

@@ -1,6 +1,22 @@
 /** Work on database files that must not run on the event loop: checkpoints, copies, checks. */
+import { statSync } from "node:fs";
+import { assert } from "../../assert";
 import type { LogIndex } from "../../ids";
 import type { StateMachine } from "../../state/state-machine";
+import type { CheckpointOutcome, CopyOutcome, DatabaseJob, JobAnswer, JobRequest } from "./worker";
+import workerText from "./worker.ts" with { type: "text" };
+
+/** Above this, SQLite's WAL is started over, which holds apply for some milliseconds. */
+const walBytesMax = 32 * 1024 ** 2;
+/** The longest that a RESTART waits for readers before it lets go. */
+const restartTimeoutMs = 20;
+/** Tries to have every page in the database file before a copy. */
+const checkpointTriesMax = 20;
+
+/** A job failed; after a failed checkpoint the file's state on disk is unknown, and the process must end. */
+export class DatabaseJobError extends Error {
+  override readonly name = "DatabaseJobError";
+}
 
 export interface SnapshotFile {
   readonly path: string;
@@ -13,25 +29,158 @@ export interface SnapshotFile {
 
 /**
  * Runs checkpoints and copies of one state database in a Worker, one job at a time. Duties of the member: call
- * `checkpoint` now and then (every few seconds, or when `walBytes` is large), hold apply while `holding` is true,
- * and cut the log only up to `coveredIndex`.
+ * `checkpoint` now and then (every few seconds), apply nothing while `holding` is true (a write would block the
+ * event loop for those milliseconds), cut the log only up to `coveredIndex`, and end the process when a checkpoint
+ * fails.
  */
 export interface DatabaseJobs {
-  /** Entries up to here are in the synced database file: the log may be cut below it. */
+  /** Entries up to here are in the synced database file: the log may be cut up to it. */
   readonly coveredIndex: LogIndex;
-  /** True while a RESTART pass runs: apply, flush, compact and vacuum nothing until it is over. */
+  /** True while SQLite's WAL is being started over: apply, flush, compact and vacuum nothing until it is over. */
   readonly holding: boolean;
+  /** The size of SQLite's WAL file. */
   readonly walBytes: number;
   /** Checkpoints; resolves with the new covered index. */
   checkpoint(): Promise<LogIndex>;
-  /** Copies the database, as of now, into a new file, checks it, and syncs it. */
+  /** Copies the database, as of now, into a new file that needs no other beside it, checks it, and syncs it. */
   takeSnapshotFile(path: string): Promise<SnapshotFile>;
-  /** Checks the database file's pages and rows in the Worker; resolves with what is wrong. */
+  /** Checks the database's pages and rows; resolves with what is wrong. */
   checkIntegrity(): Promise<string[]>;
+  /** Ends the Worker once its jobs are done. */
   close(): Promise<void>;
 }
 
 /** Starts the Worker for the database file at `path` that `state` writes. */
-export function startDatabaseJobs(_path: string, _state: StateMachine): DatabaseJobs {
-  throw new Error("not written");
+export function startDatabaseJobs(path: string, state: StateMachine): DatabaseJobs {
+  return new WorkerJobs(path, state);
+}
+
+class WorkerJobs implements DatabaseJobs {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, { resolve(outcome: unknown): void; reject(error: Error): void }>();
+  #sequence = 0;
+  #covered: LogIndex = 0;
+  #holding = false;
+  /** The end of the queue of jobs. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly path: string,
+    readonly state: StateMachine,
+  ) {
+    // The import gives the file's text; its types are those of a module.
+    const text = workerText as unknown as string;
+    const url = URL.createObjectURL(new Blob([text], { type: "application/typescript" }));
+    this.#worker = new Worker(url);
+    this.#worker.onmessage = (event: MessageEvent<JobAnswer>) => this.#answered(event.data);
+    this.#worker.onerror = (event) => this.#failed(event.message);
+  }
+
+  get coveredIndex(): LogIndex {
+    return this.#covered;
+  }
+  get holding(): boolean {
+    return this.#holding;
+  }
+  get walBytes(): number {
+    return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  }
+
+  checkpoint(): Promise<LogIndex> {
+    return this.#queue(() => this.#checkpoint());
+  }
+
+  takeSnapshotFile(path: string): Promise<SnapshotFile> {
+    return this.#queue(async () => {
+      for (let tries = 1; ; tries++) {
+        if (await this.#pass()) break;
+        if (tries >= checkpointTriesMax) {
+          throw new DatabaseJobError(
+            "readers keep the database file from being brought up to date; try again",
+          );
+        }
+        await Bun.sleep(restartTimeoutMs);
+      }
+      // Nobody but this queue runs checkpoints, so the file does not change until the copy is done.
+      const outcome = await this.#run<CopyOutcome>({ kind: "copy", to: path });
+      assert(outcome.bytes % 512 === 0, "a database file consists of whole pages");
+      return { path, ...outcome };
+    });
+  }
+
+  checkIntegrity(): Promise<string[]> {
+    return this.#queue(() => {
+      if (!this.state.pending) this.state.flush();
+      return this.#run<string[]>({ kind: "check" });
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#last;
+    this.#worker.terminate();
+  }
+
+  #queue<Outcome>(job: () => Promise<Outcome>): Promise<Outcome> {
+    const outcome = this.#last.then(job);
+    this.#last = outcome.catch(() => {});
+    return outcome;
+  }
+
+  async #checkpoint(): Promise<LogIndex> {
+    await this.#pass();
+    // Only a pass that no writer or reader disturbs lets SQLite write its WAL from the beginning again.
+    if (this.walBytes > walBytesMax && !this.state.pending) {
+      this.#holding = true;
+      this.state.holdTransactions(true);
+      try {
+        this.state.flush();
+        const index = this.state.flushedIndex;
+        const outcome = await this.#run<CheckpointOutcome>({
+          kind: "checkpoint",
+          mode: "RESTART",
+          busyTimeoutMs: restartTimeoutMs,
+        });
+        if (!outcome.busy) this.#covered = index;
+      } finally {
+        this.state.holdTransactions(false);
+        this.#holding = false;
+      }
+    }
+    return this.#covered;
+  }
+
+  /** Commits and copies pages beside everyone's work; false when readers kept some of them back. */
+  async #pass(): Promise<boolean> {
+    if (!this.state.pending) this.state.flush();
+    const index = this.state.flushedIndex;
+    const outcome = await this.#run<CheckpointOutcome>({
+      kind: "checkpoint",
+      mode: "PASSIVE",
+      busyTimeoutMs: 0,
+    });
+    const complete = !outcome.busy && outcome.checkpointedPages === outcome.logPages;
+    if (complete) this.#covered = Math.max(this.#covered, index);
+    return complete;
+  }
+
+  #run<Outcome>(job: DatabaseJob): Promise<Outcome> {
+    const sequence = ++this.#sequence;
+    const request: JobRequest = { path: this.path, sequence, job };
+    return new Promise<Outcome>((resolve, reject) => {
+      this.#waiting.set(sequence, { resolve: resolve as (outcome: unknown) => void, reject });
+      this.#worker.postMessage(request);
+    });
+  }
+
+  #answered(answer: JobAnswer): void {
+    const waiting = this.#waiting.get(answer.sequence);
+    this.#waiting.delete(answer.sequence);
+    if (answer.ok) waiting?.resolve(answer.outcome);
+    else waiting?.reject(new DatabaseJobError(answer.message));
+  }
+
+  #failed(message: string): void {
+    for (const { reject } of this.#waiting.values()) reject(new DatabaseJobError(message));
+    this.#waiting.clear();
+  }
 }

@@ -1,0 +1,126 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { create } from "@bufbuild/protobuf";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { RangeRequestSchema } from "../../proto/gen/etcd/rpc_pb";
+import { CommandSchema } from "../../proto/gen/keelson/command_pb";
+import { StateMachine } from "../../state/state-machine";
+import { openStateDatabase } from "../sqlite";
+import { type DatabaseJobs, startDatabaseJobs } from "./jobs";
+
+let directory: string;
+let path: string;
+let state: StateMachine;
+let jobs: DatabaseJobs;
+let database: ReturnType<typeof openStateDatabase>;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "keelson-jobs-"));
+  path = join(directory, "state.db");
+  database = openStateDatabase(path);
+  state = StateMachine.open(database);
+  jobs = startDatabaseJobs(path, state);
+});
+
+afterEach(async () => {
+  await jobs.close();
+  database.close();
+  rmSync(directory, { recursive: true });
+});
+
+function put(key: string, value: string | Uint8Array = "v"): void {
+  state.apply(
+    state.appliedIndex + 1,
+    1,
+    create(CommandSchema, {
+      version: 1,
+      operation: {
+        case: "put",
+        value: { key: Buffer.from(key), value: typeof value === "string" ? Buffer.from(value) : value },
+      },
+    }),
+  );
+}
+
+/** What a promise is rejected with. (`expect().rejects` waits without letting the Worker's messages in.) */
+async function failureOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => "it did not fail",
+    (error: Error) => error.message,
+  );
+}
+
+test("a checkpoint covers what was applied when it began", async () => {
+  expect(jobs.coveredIndex).toBe(0);
+  for (let i = 0; i < 100; i++) put(`k${i}`);
+  expect(await jobs.checkpoint()).toBe(100);
+  put("later");
+  expect(jobs.coveredIndex).toBe(100);
+  // The covered entries are in the main file alone.
+  const alone = join(directory, "alone.db");
+  await Bun.write(alone, Bun.file(path));
+  const copy = openStateDatabase(alone);
+  expect(StateMachine.open(copy).appliedIndex).toBe(100);
+  copy.close();
+});
+
+test("a large WAL is started over instead of growing for ever", async () => {
+  const value = new Uint8Array(1024 ** 2);
+  let largest = 0;
+  for (let round = 0; round < 6; round++) {
+    for (let i = 0; i < 20; i++) put(`k${i}`, value);
+    state.range(create(RangeRequestSchema, { key: Buffer.from("k1") }));
+    expect(await jobs.checkpoint()).toBe(state.appliedIndex);
+    expect(jobs.holding).toBe(false);
+    largest = Math.max(largest, jobs.walBytes);
+  }
+  // 120 MiB were written.
+  expect(largest).toBeLessThan(70 * 1024 ** 2);
+});
+
+test("a snapshot file holds exactly the state of one entry, whatever is written meanwhile", async () => {
+  for (let i = 0; i < 500; i++) put(`k${i}`, `${i}`);
+  const target = join(directory, "snapshot.db");
+  const index = state.appliedIndex;
+  const taken = jobs.takeSnapshotFile(target);
+  for (let i = 0; i < 500; i++) {
+    put(`k${i}`, "later");
+    if (i % 50 === 0) {
+      state.flush();
+      await Bun.sleep(1);
+    }
+  }
+  const file = await taken;
+  expect(file.appliedIndex).toBeGreaterThanOrEqual(index);
+  expect(file.bytes % 512).toBe(0);
+  expect(statSync(target).size).toBe(file.bytes);
+  expect(existsSync(`${target}-wal`)).toBe(false);
+  const copy = openStateDatabase(target);
+  const restored = StateMachine.open(copy);
+  expect(restored.appliedIndex).toBe(file.appliedIndex);
+  expect(restored.revision).toBe(file.revision);
+  copy.close();
+});
+
+test("a target that exists is refused and left alone", async () => {
+  put("k");
+  const target = join(directory, "snapshot.db");
+  await Bun.write(target, "mine");
+  expect(await failureOf(jobs.takeSnapshotFile(target))).toContain("EEXIST");
+  expect(await Bun.file(target).text()).toBe("mine");
+  // The queue goes on after a failure.
+  expect(await jobs.checkpoint()).toBe(1);
+});
+
+test("the check agrees with the state about sound rows and names a changed one", async () => {
+  for (let i = 0; i < 20; i++) put(`k${i}`);
+  expect(await jobs.checkIntegrity()).toEqual([]);
+  state.flush();
+  database.run("UPDATE revisions SET record = zeroblob(length(record)) WHERE sequence = 7");
+  expect(await jobs.checkIntegrity()).toEqual(["row 7 does not match its checksum"]);
+  database.run("DELETE FROM revisions WHERE sequence = 7");
+  expect(await jobs.checkIntegrity()).toEqual(["19 rows were found where 20 were written"]);
+  expect(await failureOf(jobs.takeSnapshotFile(join(directory, "snapshot.db")))).toContain("damaged");
+  expect(existsSync(join(directory, "snapshot.db"))).toBe(false);
+});

@@ -1,0 +1,187 @@
+/**
+ * The Worker for one database file. It is started from this file's own text (see jobs.ts), so that it runs from
+ * source and inside a compiled executable alike; therefore it imports nothing but the runtime's modules.
+ */
+import { Database } from "bun:sqlite";
+import { closeSync, fstatSync, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+
+declare const self: Worker;
+
+/** A job, and what answers it. */
+export type DatabaseJob =
+  | { readonly kind: "checkpoint"; readonly mode: "PASSIVE" | "RESTART"; readonly busyTimeoutMs: number }
+  | { readonly kind: "copy"; readonly to: string }
+  | { readonly kind: "check" };
+
+export interface CheckpointOutcome {
+  /** Another connection was in the way. */
+  readonly busy: boolean;
+  /** Pages in SQLite's WAL, and how many of them are in the synced database file. */
+  readonly logPages: number;
+  readonly checkpointedPages: number;
+}
+
+export interface CopyOutcome {
+  readonly bytes: number;
+  readonly appliedIndex: number;
+  readonly revision: number;
+}
+
+export interface JobRequest {
+  readonly path: string;
+  readonly sequence: number;
+  readonly job: DatabaseJob;
+}
+
+export type JobAnswer =
+  | { readonly sequence: number; readonly ok: true; readonly outcome: unknown }
+  | { readonly sequence: number; readonly ok: false; readonly message: string };
+
+const chunkBytes = 1024 ** 2;
+
+function checkpoint(path: string, mode: string, busyTimeoutMs: number): CheckpointOutcome {
+  const database = new Database(path, { create: false, readwrite: true });
+  try {
+    database.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+    database.run("PRAGMA wal_autocheckpoint = 0");
+    database.run("PRAGMA synchronous = FULL");
+    const row = database.query<unknown, []>(`PRAGMA wal_checkpoint(${mode})`).values()[0] as number[];
+    return { busy: row[0] !== 0, logPages: row[1]!, checkpointedPages: row[2]! };
+  } finally {
+    database.close(true);
+  }
+}
+
+/** Copies the database file, which nobody writes: whoever asked lets no checkpoint run meanwhile. */
+function copy(path: string, to: string): CopyOutcome {
+  const source = openSync(path, "r");
+  const target = openSync(to, "wx");
+  try {
+    const chunk = new Uint8Array(chunkBytes);
+    for (let offset = 0; ;) {
+      const read = readSync(source, chunk, 0, chunkBytes, offset);
+      if (read === 0) break;
+      for (let written = 0; written < read;) {
+        written += writeSync(target, chunk, written, read - written, offset + written);
+      }
+      offset += read;
+    }
+  } finally {
+    closeSync(source);
+    closeSync(target);
+  }
+  const outcome = seal(to);
+  const directory = openSync(dirname(to), "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+  return outcome;
+}
+
+/** Makes the copy stand alone, without a WAL beside it, checks it, and syncs it. */
+function seal(path: string): CopyOutcome {
+  const database = new Database(path, { create: false, readwrite: true });
+  let appliedIndex: number;
+  let revision: number;
+  try {
+    database.run("PRAGMA journal_mode = DELETE");
+    const damage = damageOf(database);
+    if (damage.length > 0) throw new Error(`the copy is damaged: ${damage.join("; ")}`);
+    const row = database.query<unknown, []>("SELECT applied_index, revision FROM position").values()[0];
+    [appliedIndex, revision] = (row ?? [0, 1]) as [number, number];
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  } finally {
+    database.close(true);
+  }
+  const file = openSync(path, "r+");
+  try {
+    fsyncSync(file);
+    return { bytes: fstatSync(file).size, appliedIndex, revision };
+  } finally {
+    closeSync(file);
+  }
+}
+
+function damageOf(database: Database): string[] {
+  const pages = database.query<unknown, []>("PRAGMA integrity_check(10)").values() as [string][];
+  const damage = pages.map(([text]) => text).filter((text) => text !== "ok");
+  return damage.length > 0 ? damage : damagedRows(database);
+}
+
+/** The same sums as state/row-sum.ts; a test holds the two together. */
+function damagedRows(database: Database): string[] {
+  const numbers = new Float64Array(4);
+  const numberBytes = new Uint8Array(numbers.buffer);
+  let count = 0;
+  let sum = 0;
+  const damage: string[] = [];
+  const statement = database.query<unknown, []>(
+    "SELECT sequence, main, sub, checksum, record FROM revisions",
+  );
+  for (const row of statement.iterate() as Iterable<Record<string, unknown>>) {
+    const { sequence, main, sub, checksum, record } = row as unknown as {
+      sequence: number;
+      main: number;
+      sub: number;
+      checksum: number;
+      record: Uint8Array;
+    };
+    numbers.set([sequence, main, sub, 0]);
+    if (Bun.hash.crc32(record, Bun.hash.crc32(numberBytes)) !== checksum && damage.length < 10) {
+      damage.push(`row ${sequence} does not match its checksum`);
+    }
+    count++;
+    sum = (sum + checksum) >>> 0;
+  }
+  for (const table of ["leases", "members", "alarms", "settings"]) {
+    for (const [checksum] of database.query<unknown, []>(`SELECT checksum FROM ${table}`).values() as [
+      number,
+    ][]) {
+      count++;
+      sum = (sum + checksum) >>> 0;
+    }
+  }
+  const position = database.query<unknown, []>("SELECT row_count, row_sum FROM position").values()[0];
+  const [expectedCount, expectedSum] = (position ?? [0, 0]) as [number, number];
+  if (count !== expectedCount) damage.push(`${count} rows were found where ${expectedCount} were written`);
+  else if (sum !== expectedSum) damage.push("the rows are not those that were written");
+  return damage;
+}
+
+function check(path: string): string[] {
+  const database = new Database(path, { create: false, readwrite: true });
+  try {
+    database.run("PRAGMA query_only = ON");
+    database.run("BEGIN");
+    return damageOf(database);
+  } finally {
+    database.close(true);
+  }
+}
+
+function perform(path: string, job: DatabaseJob): unknown {
+  switch (job.kind) {
+    case "checkpoint":
+      return checkpoint(path, job.mode, job.busyTimeoutMs);
+    case "copy":
+      return copy(path, job.to);
+    case "check":
+      return check(path);
+  }
+}
+
+self.onmessage = (event: MessageEvent<JobRequest>) => {
+  const { path, sequence, job } = event.data;
+  let answer: JobAnswer;
+  try {
+    answer = { sequence, ok: true, outcome: perform(path, job) };
+  } catch (error) {
+    answer = { sequence, ok: false, message: error instanceof Error ? error.message : String(error) };
+  }
+  self.postMessage(answer);
+};
