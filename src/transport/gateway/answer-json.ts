@@ -10,6 +10,8 @@ import { EncodedMessage, type Answer } from "../call";
 const onePieceBytes = 32 * 1024;
 /** Lists up to this length are converted in one go. */
 const onePieceItems = 200;
+/** Copying a large answer together pauses this often; small chunks cost more than their bytes. */
+const copyBytesPerPiece = 256 * 1024;
 /** An index over a large answer looks up this often. */
 const fieldsPerPiece = 2_000;
 
@@ -56,7 +58,7 @@ export function* jsonPieces(desc: DescMessage, answer: Answer<DescMessage>): Gen
     bytes.set(chunk, filled);
     filled += chunk.length;
     sincePiece += chunk.length;
-    if (sincePiece < 1024 * 1024) continue;
+    if (sincePiece < copyBytesPerPiece) continue;
     sincePiece = 0;
     yield "";
   }

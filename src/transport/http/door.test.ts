@@ -235,3 +235,18 @@ describe("clients that misbehave", () => {
     expect(answer.indexOf("ok\n")).toBeGreaterThan(answer.indexOf("etcdserver"));
   });
 });
+
+describe("requests to switch protocols", () => {
+  test("are answered over HTTP/1.1: a proposal may be declined", async () => {
+    const h2c = await door.raw(
+      "GET /version HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+      "etcdserver",
+    );
+    expect(h2c).toStartWith("HTTP/1.1 200 ");
+    const webSocket = await door.raw(
+      "GET /v3/watch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+      "Method Not Allowed",
+    );
+    expect(webSocket).toStartWith("HTTP/1.1 501 ");
+  });
+});
