@@ -672,6 +672,19 @@ describe("falling behind", () => {
     expect(far.reader.messages.flatMap((message) => message.events)).toHaveLength(3_000);
   });
 
+  test("W27 watchers of one stream take turns as well", () => {
+    for (let i = 0; i < 3_000; i++) put("a", String(i));
+    const client = open();
+    client.create("a", { start: 1 });
+    client.create("a", { start: 2_900 });
+    hub.work();
+    hub.work();
+    const ids = client.reader.messages.map((message) => message.watchId);
+    expect(ids).toEqual([0n, 1n, 0n, 1n]);
+    settle();
+    expect(client.reader.messages.flatMap((message) => message.events)).toHaveLength(3_000 + 102);
+  });
+
   test("W28 after a snapshot a watcher continues from where it was (#15271)", () => {
     const client = open();
     client.create("a", { prevKv: true });
@@ -722,6 +735,20 @@ describe("cost", () => {
     const [first, ...others] = clients.map((client) => client.reader.encoded[client === last ? 2 : 1]!);
     for (const message of others) expect(message).toBe(first!);
     expect(last.reader.encoded[3]!.chunks[1]).toBe(first!.chunks[1]!);
+  });
+
+  test("W29 readers that fell behind together share their messages as well", () => {
+    const clients = Array.from({ length: 20 }, () => {
+      const client = open(1);
+      client.create("a");
+      return client;
+    });
+    for (let i = 0; i < 10; i++) put("a", String(i));
+    hub.flush();
+    for (const client of clients) client.drain();
+    settle();
+    for (const client of clients) expect(client.reader.encoded[1]).toBe(clients[0]!.reader.encoded[1]!);
+    expect(clients[0]!.reader.messages[1]!.events).toHaveLength(10);
   });
 
   test("W12 a burst is sent before it grows beyond its bound, without a flush", () => {

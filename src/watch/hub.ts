@@ -196,7 +196,8 @@ export class WatchHub {
     for (const entry of window.entries) changes += entry.changes.length;
     const share = Math.max(1, Math.floor(scanComparisonsMax / Math.max(1, changes)));
     const fed = this.#gather(lead, window.next, Math.min(budget.watchersMax ?? scanWatchersMax, share));
-    for (const watcher of fed) this.#feed(watcher, window);
+    const shared = new Map<Group, SharedBatch>();
+    for (const watcher of fed) this.#feed(watcher, window, shared);
   }
 
   /** Sends the periodic progress notifications that are due at this monotonic time. */
@@ -453,22 +454,34 @@ export class WatchHub {
     return fed;
   }
 
-  #feed(watcher: Watcher, window: ScanWindow): void {
+  #feed(watcher: Watcher, window: ScanWindow, shared: Map<Group, SharedBatch>): void {
+    const { stream, group } = watcher;
     // An earlier watcher of the same stream may have filled its sink meanwhile.
-    if (watcher.stream.paused) return;
-    const { interest } = watcher.group;
-    const events: PendingEvent[] = [];
-    for (const entry of window.entries) {
-      if (entry.revision < watcher.next) continue;
-      for (let index = 0; index < entry.changes.length; index++) {
-        const change = entry.changes[index]!;
-        if (!wantsKey(interest, change.key) || !wantsType(interest, change)) continue;
-        events.push({ revision: entry.revision, bytes: entry.event(index, interest.previous) });
-      }
+    if (stream.paused) return;
+    const position = watcher.next;
+    // Readers that fell behind together find the same events.
+    let batch = shared.get(group);
+    if (batch === undefined || batch.position !== position) {
+      batch = { position, events: eventsFrom(window, group.interest, position), message: undefined, id: 0n };
+      shared.set(group, batch);
     }
     watcher.next = window.next;
     if (watcher.next > this.#revision) this.#catchUpDone(watcher);
-    if (events.length > 0) this.#sendEvents(watcher, headerField(this.#header(this.#revision)), events);
+    if (batch.events.length === 0) return;
+    if (watcher.fragment) {
+      this.#sendEvents(watcher, headerField(this.#header(this.#revision)), batch.events);
+      return;
+    }
+    if (batch.message === undefined || batch.id !== watcher.id) {
+      const header = headerField(this.#header(this.#revision));
+      // The payload of the first message serves the next ones too.
+      const payload = batch.message?.chunks.slice(1) ?? payloadOf(batch.events, true).chunks;
+      batch.message = new EncodedMessage([responsePrefix(header, watcher.idField), ...payload]);
+      batch.id = watcher.id;
+    }
+    watcher.quiet = false;
+    this.#eventsSent += batch.events.length;
+    stream.send(batch.message);
   }
 
   #catchUpDone(watcher: Watcher): void {
@@ -569,6 +582,29 @@ interface ScanWindow {
   readonly from: Revision;
   readonly entries: readonly RevisionEvents[];
   readonly next: Revision;
+}
+
+/** What watchers of one group at one position get out of a scan. */
+interface SharedBatch {
+  readonly position: Revision;
+  readonly events: readonly PendingEvent[];
+  /** The message of the last watcher, under this id. */
+  message: EncodedMessage | undefined;
+  id: bigint;
+}
+
+/** The events of a window that an interest wants from a revision on. */
+function eventsFrom(window: ScanWindow, interest: Interest, from: Revision): PendingEvent[] {
+  const events: PendingEvent[] = [];
+  for (const entry of window.entries) {
+    if (entry.revision < from) continue;
+    for (let index = 0; index < entry.changes.length; index++) {
+      const change = entry.changes[index]!;
+      if (!wantsKey(interest, change.key) || !wantsType(interest, change)) continue;
+      events.push({ revision: entry.revision, bytes: entry.event(index, interest.previous) });
+    }
+  }
+  return events;
 }
 
 /** The chunks of events, joined into one when several responses will share them. */
