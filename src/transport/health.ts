@@ -46,8 +46,8 @@ export class HealthService {
   ): Promise<void> {
     let service = "";
     for await (const request of stream.requests) service = request.service;
-    let wake = (): void => {};
-    const wakeUp = (): void => wake();
+    let wake: (() => void) | undefined;
+    const wakeUp = (): void => wake?.();
     this.#watchers.add(wakeUp);
     call.onCancel(wakeUp);
     try {

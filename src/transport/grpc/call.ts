@@ -203,11 +203,11 @@ export abstract class GrpcCall implements Call {
     this.connection.wrote();
   }
 
-  /** Ends with OK after the messages that were written. */
-  protected endOk(): void {
+  /** Ends with OK after the messages that were written, and this last one. */
+  protected endOk(last?: Uint8Array): void {
     const stream = this.stream;
     stream.on("wantTrailers", sendOkTrailers);
-    stream.end();
+    stream.end(last);
     if (!stream.readableEnded) closeWhenFinished(stream);
   }
 

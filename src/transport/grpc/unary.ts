@@ -2,7 +2,7 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { GrpcCode, StoreError } from "../../errors";
 import type { Answer, UnaryHandler } from "../call";
-import { decodeRequest, encodeAnswer, GrpcCall } from "./call";
+import { deadlineExceeded, decodeRequest, encodeAnswer, GrpcCall } from "./call";
 import { frame, FrameReader, wholeMessage } from "./frames";
 import { AnswerWriter } from "./writer";
 
@@ -50,6 +50,8 @@ export class UnaryCall extends GrpcCall {
     this.core.settings.observer.received?.(this.row, message.length);
     const request = decodeRequest(this.method.input, message, "error unmarshalling request");
     this.admit("unary", (request as { serializable?: unknown }).serializable === true);
+    // Refused before anything was done, which a deadline that passes later can no longer promise.
+    if (this.deadlineAtMs !== undefined && performance.now() >= this.deadlineAtMs) throw deadlineExceeded();
     const handle = this.bound.handle as UnaryHandler<DescMessage, DescMessage>;
     const answer = handle(request, this);
     if (answer instanceof Promise) {
@@ -75,8 +77,7 @@ export class UnaryCall extends GrpcCall {
       if (bytes <= singleWriteBytes) {
         this.close(GrpcCode.ok);
         this.respond();
-        this.stream.write(frame(chunks, bytes));
-        this.endOk();
+        this.endOk(frame(chunks, bytes));
       } else {
         this.#answerLarge(chunks, bytes);
       }
