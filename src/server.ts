@@ -162,9 +162,6 @@ async function openDoors(
     health,
     reflection: new ReflectionService(),
   });
-  metrics.onScrape(() => {
-    metrics.lease.renewed.value = lease.renewed;
-  });
 
   const view = { leaderKnown: () => member.leader !== 0n, isLearner: () => member.isLearner };
   const shared = {
@@ -219,6 +216,15 @@ async function openDoors(
     for (const listener of listeners) await listener.close();
     throw error;
   }
+  metrics.onScrape(() => {
+    const counts = grpc.counts();
+    metrics.lease.renewed.value = lease.renewed;
+    metrics.keelson.connections.of("grpc").set(counts.connections);
+    metrics.keelson.responseBytesInFlight.set(counts.responseBytesInFlight);
+    metrics.keelson.requestBufferedBytes.set(
+      counts.bufferedRequestBytes + (gateway?.counts().bufferedRequestBytes ?? 0),
+    );
+  });
   const stallMonitor = startStallMonitor({
     histogram: metrics.keelson.stall,
     longest: metrics.keelson.longestStall,
@@ -230,7 +236,8 @@ async function openDoors(
       for (const listener of listeners) listener.stopAccepting();
       health.setServing(false);
       stallMonitor.stop();
-      await Promise.all([grpc.stop(stopGraceMs), gateway?.stop()]);
+      const grace = new Promise<void>((resolve) => void systemClock.after(stopGraceMs, resolve));
+      await Promise.all([grpc.stop(stopGraceMs), Promise.race([gateway?.stop(), grace])]);
       await member.stop();
       await Promise.all(listeners.map((listener) => listener.close()));
       lock.release();

@@ -16,6 +16,9 @@ import type { Proposal, Proposals } from "./proposals";
 /** The version of the command envelope that this build writes and understands. */
 export const commandVersion = 1;
 
+/** A request may nest a hundred deep on the wire; the envelope must not make an accepted one unreadable. */
+const commandDepthMax = 128;
+
 export interface ApplierHost {
   /** True while the database must not be written (the last pass of a checkpoint). */
   holding(): boolean;
@@ -151,7 +154,7 @@ export class Applier {
 
 function decodeCommand(entry: Entry): Command | undefined {
   if (entry.data.length === 0) return undefined;
-  const command = fromBinary(CommandSchema, entry.data);
+  const command = fromBinary(CommandSchema, entry.data, { recursionLimit: commandDepthMax });
   assert(
     command.version === commandVersion,
     `log entry ${entry.index} has command version ${command.version}, this build knows ${commandVersion}: ` +

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { setTraps } from "../../test/sim/traps";
 import { World } from "../../test/sim/world";
 import { refuse } from "../errors";
@@ -8,6 +8,8 @@ import {
   AlarmType,
   PutRequestSchema,
   RangeRequestSchema,
+  type TxnRequest,
+  TxnRequestSchema,
 } from "../proto/gen/etcd/rpc_pb";
 import type { Member } from "./member";
 
@@ -231,6 +233,29 @@ describe("a whole member reaches the world only through its ports", () => {
     world.clock.settle(member.write(put("after")));
     expect(keys(member)).toBe(acknowledged + 1);
   }, 20_000);
+
+  test("a txn as deep as the wire lets in survives the replay of the log", () => {
+    const world = new World();
+    const member = world.start();
+    let txn = create(TxnRequestSchema, {
+      success: [{ request: { case: "requestPut", value: put("deep").value } }],
+    });
+    const readable = (request: TxnRequest): boolean => {
+      try {
+        fromBinary(TxnRequestSchema, toBinary(TxnRequestSchema, request));
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    for (let deeper = txn; readable(deeper);) {
+      txn = deeper;
+      deeper = create(TxnRequestSchema, { success: [{ request: { case: "requestTxn", value: txn } }] });
+    }
+    world.clock.settle(member.write({ case: "txn", value: txn }));
+    world.crash();
+    expect(keys(world.start())).toBe(1);
+  });
 
   test("the log is cut behind checkpoints, and a restart still finds everything", () => {
     const world = new World();
