@@ -8,6 +8,7 @@ import {
   AlarmType,
   PutRequestSchema,
   RangeRequestSchema,
+  RequestOpSchema,
   type TxnRequest,
   TxnRequestSchema,
 } from "../proto/gen/etcd/rpc_pb";
@@ -237,9 +238,7 @@ describe("a whole member reaches the world only through its ports", () => {
   test("a txn as deep as the wire lets in survives the replay of the log", () => {
     const world = new World();
     const member = world.start();
-    let txn = create(TxnRequestSchema, {
-      success: [{ request: { case: "requestPut", value: put("deep").value } }],
-    });
+    let txn = create(TxnRequestSchema, { compare: [{ key: encoder.encode("absent") }] });
     const readable = (request: TxnRequest): boolean => {
       try {
         fromBinary(TxnRequestSchema, toBinary(TxnRequestSchema, request));
@@ -252,6 +251,9 @@ describe("a whole member reaches the world only through its ports", () => {
       txn = deeper;
       deeper = create(TxnRequestSchema, { success: [{ request: { case: "requestTxn", value: txn } }] });
     }
+    txn.success.push(
+      create(RequestOpSchema, { request: { case: "requestPut", value: put("beside").value } }),
+    );
     world.clock.settle(member.write({ case: "txn", value: txn }));
     world.crash();
     expect(keys(world.start())).toBe(1);
