@@ -2,18 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { ClusterId, MemberId, Revision, Term } from "../ids";
 import { type ResponseHeader, ResponseHeaderSchema } from "../proto/gen/etcd/rpc_pb";
-import { varintSize, writeVarint } from "../proto/wire";
-
-function varint64(value: bigint): number[] {
-  const bytes: number[] = [];
-  let rest = BigInt.asUintN(64, value);
-  while (rest >= 128n) {
-    bytes.push(Number(rest & 127n) | 128);
-    rest >>= 7n;
-  }
-  bytes.push(Number(rest));
-  return bytes;
-}
+import { varintSize, writeVarint, writeVarint64 } from "../proto/wire";
 
 /** Makes the response headers of one member. */
 export class Headers {
@@ -27,7 +16,11 @@ export class Headers {
     this.#clusterId = clusterId;
     this.#memberId = memberId;
     this.#term = term;
-    this.#ids = Uint8Array.from([0x08, ...varint64(clusterId), 0x10, ...varint64(memberId)]);
+    const ids = new Uint8Array(22);
+    ids[0] = 0x08;
+    const at = writeVarint64(ids, 1, clusterId);
+    ids[at] = 0x10;
+    this.#ids = ids.slice(0, writeVarint64(ids, at + 1, memberId));
   }
 
   /** The header as a message; revision 0 is left out on the wire, as the Cluster service does. */

@@ -19,6 +19,20 @@ export function writeVarint(target: Uint8Array, offset: number, value: number): 
   return at;
 }
 
+/** Writes a 64-bit value as a varint, in 32-bit arithmetic; returns the offset behind it. */
+export function writeVarint64(target: Uint8Array, offset: number, value: bigint): number {
+  let low = Number(BigInt.asUintN(32, value));
+  let high = Number(BigInt.asUintN(32, value >> 32n));
+  let at = offset;
+  while (high !== 0 || low >= 128) {
+    target[at++] = (low & 127) | 128;
+    low = ((low >>> 7) | (high << 25)) >>> 0;
+    high >>>= 7;
+  }
+  target[at++] = low;
+  return at;
+}
+
 /** A length-delimited field: its tag byte, the length, the content. */
 export function encodeField(tag: number, content: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(1 + varintSize(content.length) + content.length);

@@ -6,11 +6,19 @@ import { KeyValueSchema } from "../proto/gen/etcd/kv_pb";
 import { Headers } from "../member/headers";
 import {
   DeleteRangeResponseSchema,
+  LeaseKeepAliveResponseSchema,
   PutResponseSchema,
   RangeResponseSchema,
   ResponseHeaderSchema,
 } from "../proto/gen/etcd/rpc_pb";
-import { encodeDeleteRange, encodePut, encodeRangeEnd, encodeRecords, rangeRecordTag } from "./encode";
+import {
+  encodeDeleteRange,
+  encodeKeepAlive,
+  encodePut,
+  encodeRangeEnd,
+  encodeRecords,
+  rangeRecordTag,
+} from "./encode";
 
 const uint64 = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
 const counter = fc.maxSafeNat();
@@ -47,4 +55,18 @@ test("hand-encoded put, delete and range answers decode to what went in", () => 
   );
   expect(range.kvs.map((kv) => kv.version)).toEqual([7n, 7n, 7n]);
   expect([range.more, range.count]).toEqual([true, 1000n]);
+});
+
+test("a hand-encoded keep-alive answer is byte for byte what the schema encodes, for every id", () => {
+  const headers = new Headers(7n, 8n, () => 3);
+  fc.assert(
+    fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), counter, (ID, ttl) => {
+      const expected = toBinary(
+        LeaseKeepAliveResponseSchema,
+        create(LeaseKeepAliveResponseSchema, { header: headers.message(5), ID, TTL: BigInt(ttl) }),
+      );
+      const encoded = concatBytes(encodeKeepAlive(headers.field(5), ID, ttl).chunks);
+      expect(Buffer.from(encoded)).toEqual(Buffer.from(expected));
+    }),
+  );
 });

@@ -2,7 +2,7 @@
  * Answers of the hot paths, put together from stored bytes: a range is its header, the records as they lie in
  * the store, and two numbers. Field numbers are those of etcd/rpc.proto.
  */
-import { encodeField, varintSize, writeVarint } from "../proto/wire";
+import { encodeField, varintSize, writeVarint, writeVarint64 } from "../proto/wire";
 import { EncodedMessage } from "../transport/call";
 
 /** PutResponse: header, and the previous record when it was asked for and exists. */
@@ -25,6 +25,22 @@ export function encodeDeleteRange(
   }
   if (previous.length > 0) chunks.push(encodeRecords(0x1a, previous));
   return new EncodedMessage(chunks);
+}
+
+/** LeaseKeepAliveResponse: header, id, remaining seconds. */
+export function encodeKeepAlive(header: Uint8Array, id: bigint, ttlSeconds: number): EncodedMessage {
+  const bytes = Buffer.allocUnsafe(header.length + 22);
+  bytes.set(header);
+  let at = header.length;
+  if (id !== 0n) {
+    bytes[at] = 0x10;
+    at = writeVarint64(bytes, at + 1, id);
+  }
+  if (ttlSeconds > 0) {
+    bytes[at] = 0x18;
+    at = writeVarint(bytes, at + 1, ttlSeconds);
+  }
+  return new EncodedMessage([bytes.subarray(0, at)]);
 }
 
 /** Records as a repeated message field, in one piece. */

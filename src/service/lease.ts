@@ -3,13 +3,13 @@ import { create } from "@bufbuild/protobuf";
 import { fromBinaryString } from "../bytes";
 import { refuse } from "../errors";
 import { leaseTtlSecondsMax } from "../limits";
+import type { Renewal } from "../member/lease-keeper";
 import type { Member } from "../member/member";
 import {
   type LeaseGrantRequest,
   type LeaseGrantResponse,
   LeaseGrantResponseSchema,
   type LeaseKeepAliveRequestSchema,
-  type LeaseKeepAliveResponse,
   type LeaseKeepAliveResponseSchema,
   type LeaseLeasesResponse,
   LeaseLeasesResponseSchema,
@@ -21,6 +21,7 @@ import {
   LeaseTimeToLiveResponseSchema,
 } from "../proto/gen/etcd/rpc_pb";
 import type { Call, ServerStream } from "../transport/call";
+import { encodeKeepAlive } from "./encode";
 
 export class LeaseService {
   readonly #member: Member;
@@ -72,23 +73,21 @@ export class LeaseService {
     stream: ServerStream<typeof LeaseKeepAliveRequestSchema, typeof LeaseKeepAliveResponseSchema>,
     call: Call,
   ): Promise<void> {
-    for await (const request of stream.requests) {
+    for await (const { ID } of stream.requests) {
       if (this.#member.stopping) throw refuse("stopped");
-      const answer: LeaseKeepAliveResponse = {
-        $typeName: "etcdserverpb.LeaseKeepAliveResponse",
-        header: this.#member.headers.message(this.#member.revision),
-        ID: request.ID,
-        TTL: BigInt(await this.#renew(request.ID)),
-      };
+      const header = this.#member.headers.field(this.#member.revision);
+      const renewed = this.#member.leases.renew(ID);
+      const ttlSeconds = typeof renewed === "number" ? renewed : await this.#renewSlowly(ID, renewed);
+      this.renewed++;
       if (call.canceled) return;
-      if (!stream.send(answer)) await stream.drained();
+      if (!stream.send(encodeKeepAlive(header, ID, ttlSeconds))) await stream.drained();
     }
   }
 
-  /** The full TTL in seconds, or 0 for a lease that is unknown or over. */
-  async #renew(id: bigint): Promise<number> {
+  /** Everything but a plain renewal. Answers the full TTL in seconds, or 0 for a lease that is unknown or over. */
+  async #renewSlowly(id: bigint, first: Renewal): Promise<number> {
     const { leases } = this.#member;
-    let outcome = leases.renew(id);
+    let outcome = first;
     if (outcome === "unknown" || outcome === "notLeader") {
       // The grant may be committed and not yet applied here.
       await this.#member.linearizable();
@@ -106,9 +105,7 @@ export class LeaseService {
     }
     if (outcome === "notLeader") throw refuse("noLeader");
     if (outcome === "expired") await leases.settled(id);
-    if (typeof outcome !== "number") return 0;
-    this.renewed++;
-    return outcome;
+    return typeof outcome === "number" ? outcome : 0;
   }
 
   async leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
