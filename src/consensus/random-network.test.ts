@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { runSeed, type RunSummary } from "./testing/random-network";
 
-const seedsRegular = 300;
+const seedsRegular = 500;
 
 function run(seed: number): RunSummary {
   try {

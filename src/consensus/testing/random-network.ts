@@ -70,6 +70,8 @@ export class RandomNetwork implements Surroundings {
     const rng = new SeededRng(seed);
     this.#rng = rng;
     const often = (weight: number): number => (rng.below(2) === 0 ? 0 : weight);
+    // In a storm of membership changes little else happens, and leaders fall all the time.
+    const storm = rng.below(4) === 0;
     const electionTicks = 4 + rng.below(8);
     this.#options = {
       electionTicks,
@@ -88,13 +90,13 @@ export class RandomNetwork implements Surroundings {
       duplicate: often(4),
       tick: 8 + rng.below(12),
       lapse: often(1),
-      overthrow: often(1),
+      overthrow: storm ? 2 : often(1),
       take: 30,
       write: 20,
       apply: [2, 20][rng.below(2)]!,
-      propose: 8,
+      propose: storm ? 1 : 8,
       read: 3,
-      change: [0, 0, 2, 10][rng.below(4)]!,
+      change: storm ? 12 : [0, 0, 2][rng.below(3)]!,
       transfer: often(1),
       checkpoint: often(2),
       crash: often(1),
