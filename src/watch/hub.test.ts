@@ -672,6 +672,26 @@ describe("falling behind", () => {
     expect(far.reader.messages.flatMap((message) => message.events)).toHaveLength(3_000);
   });
 
+  test("W27 live events of a slow stream leave room for its late watchers", () => {
+    const client = open(2);
+    for (let i = 0; i < 10; i++) {
+      client.create("a");
+      client.drain();
+    }
+    for (let i = 0; i < 400; i++) {
+      client.drain();
+      // The next batch comes before the member finds time to feed those that are behind.
+      put("a", String(i));
+      hub.flush();
+      hub.work();
+    }
+    const newest = Array.from({ length: 10 }, () => 0);
+    for (const { watchId, events } of client.reader.messages) {
+      for (const event of events) newest[Number(watchId)] = Number(event.kv!.modRevision);
+    }
+    expect(Math.max(...newest) - Math.min(...newest)).toBeLessThan(40);
+  });
+
   test("W27 watchers of one stream take turns as well", () => {
     for (let i = 0; i < 3_000; i++) put("a", String(i));
     const client = open();

@@ -318,6 +318,7 @@ export class WatchHub {
   /** The sink takes messages again. */
   streamResumed(stream: HubStream): void {
     if (stream.behind.size === 0) return;
+    stream.owes = true;
     this.#runnable.add(stream);
     this.#wake();
   }
@@ -358,9 +359,9 @@ export class WatchHub {
       if (watcher.floor > first) {
         if (watcher.floor > revision) continue;
         const wanted = pending.filter((event) => event.revision >= watcher.floor);
-        if (stream.paused) this.#fallBehind(watcher, wanted[0]!.revision);
+        if (stream.paused || stream.owes) this.#fallBehind(watcher, wanted[0]!.revision);
         else this.#sendEvents(watcher, header, wanted);
-      } else if (stream.paused) {
+      } else if (stream.paused || stream.owes) {
         this.#fallBehind(watcher, first);
       } else if (watcher.fragment && bytes >= this.#fragmentBytes) {
         this.#sendEvents(watcher, header, pending);
@@ -458,6 +459,7 @@ export class WatchHub {
     const { stream, group } = watcher;
     // An earlier watcher of the same stream may have filled its sink meanwhile.
     if (stream.paused) return;
+    stream.owes = false;
     const position = watcher.next;
     // Readers that fell behind together find the same events.
     let batch = shared.get(group);
@@ -501,8 +503,11 @@ export class WatchHub {
   }
 
   #leaveBehind(watcher: Watcher): void {
-    watcher.stream.behind.delete(watcher);
-    if (watcher.stream.behind.size === 0) this.#runnable.delete(watcher.stream);
+    const { stream } = watcher;
+    stream.behind.delete(watcher);
+    if (stream.behind.size > 0) return;
+    stream.owes = false;
+    this.#runnable.delete(stream);
   }
 
   #cancelCompacted(watcher: Watcher): void {

@@ -13,6 +13,11 @@ export class HubStream {
   readonly watchers = new Map<bigint, Watcher>();
   /** Watchers that wait for history, in the order in which they are served. */
   readonly behind = new Set<Watcher>();
+  /**
+   * The reader takes messages again and nobody who is behind had a turn yet: live events wait their turn, or the
+   * watchers that happen to come first would use the room up every time.
+   */
+  owes = false;
   /** Watchers with periodic progress notifications. */
   readonly notified = new Set<Watcher>();
   nextProgressAtMs = 0;
