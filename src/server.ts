@@ -2,7 +2,7 @@
 import type { ServerOptions } from "./command/options";
 import { refuse } from "./errors";
 import { quotaBytesDefault } from "./limits";
-import type { Logger } from "./log";
+import { type Logger, OncePerMinute } from "./log";
 import { Member } from "./member/member";
 import type { Disk, Peers } from "./member/ports";
 import { systemClock, systemRng } from "./member/system";
@@ -81,6 +81,8 @@ async function startLocked(
     {
       name: options.name,
       dataDirectory: options.dataDirectory,
+      ...(options.walDirectory === undefined ? {} : { logDirectory: options.walDirectory }),
+      initialClusterState: options.initialClusterState,
       clientUrls: options.advertiseClientUrls,
       initialCluster: options.initialCluster,
       clusterToken: options.initialClusterToken,
@@ -93,6 +95,7 @@ async function startLocked(
       compactionBatchRows: options.compactionBatchRevisions,
       compactionPauseMs: options.compactionPauseMs,
       applyCommitIntervalMs: options.backendBatchIntervalMs,
+      checkpointEntries: options.snapshotEntries,
       catchupEntries: options.snapshotCatchupEntries,
       watchProgressIntervalMs: options.watchProgressNotifyIntervalMs,
       leaseCheckpoints: options.leaseCheckpoint,
@@ -115,6 +118,7 @@ async function startLocked(
   );
   try {
     sampleMember(metrics, member);
+    metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
     await member.ready();
     return await openDoors(options, log, fatal, lock, member, metrics);
   } catch (error) {
@@ -225,6 +229,10 @@ async function openDoors(
       counts.bufferedRequestBytes + (gateway?.counts().bufferedRequestBytes ?? 0),
     );
   });
+  if (options.listenClientEndpoints.some(({ port }) => port === 0)) {
+    // The system chose a port, so what was advertised before cannot be right.
+    await member.publish(options.advertiseClientUrls.map((url, position) => client.urls[position] ?? url));
+  }
   const stallMonitor = startStallMonitor({
     histogram: metrics.keelson.stall,
     longest: metrics.keelson.longestStall,
@@ -247,6 +255,7 @@ async function openDoors(
 
 /** Counts calls, and tells the log of unary ones that took longer than the warning limit. */
 function slowCallReporter(counts: Required<GrpcObserver>, warningMs: number, log: Logger): GrpcObserver {
+  const seldom = new OncePerMinute();
   return {
     started: (method) => counts.started(method),
     received: (method, bytes) => counts.received(method, bytes),
@@ -256,7 +265,14 @@ function slowCallReporter(counts: Required<GrpcObserver>, warningMs: number, log
     handled(method, code, durationMs) {
       counts.handled(method, code, durationMs);
       if (durationMs >= warningMs && method.kind === "unary") {
-        log.warn("request took too long", { method: method.path, code, tookMs: Math.round(durationMs) });
+        seldom.run(method.path, (suppressed) =>
+          log.warn("request took too long", {
+            method: method.path,
+            code,
+            tookMs: Math.round(durationMs),
+            suppressed,
+          }),
+        );
       }
     },
   };

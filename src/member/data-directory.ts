@@ -24,6 +24,10 @@ export interface InitialMember {
 
 export interface DataDirectoryOptions {
   readonly dataDirectory: string;
+  /** Where the log lies when it is not inside the data directory. */
+  readonly logDirectory?: string;
+  /** "existing": a cluster that runs already is to be joined, which must not become a new one by mistake. */
+  readonly initialClusterState: "new" | "existing";
   /** Only looked at by a new member: afterwards the log knows. */
   readonly name: string;
   readonly initialCluster: readonly InitialMember[];
@@ -51,12 +55,18 @@ const firstGeneration = 1;
 /** Opens what is there, or begins a new member of the initial cluster. Throws when anything is damaged. */
 export async function openDataDirectory(options: DataDirectoryOptions, ports: Ports): Promise<OpenedData> {
   const { disk } = ports;
-  const logDirectory = join(options.dataDirectory, "log");
+  const logDirectory = options.logDirectory ?? join(options.dataDirectory, "log");
   const stateDirectory = join(options.dataDirectory, `state-${firstGeneration}`);
   const databasePath = join(stateDirectory, "state.db");
   disk.makeDirectory(stateDirectory);
 
   if (!logExists(logDirectory, disk)) {
+    if (options.initialClusterState === "existing") {
+      throw new Error(
+        `the data directory ${options.dataDirectory} is empty and --initial-cluster-state is "existing", but this release ` +
+          'cannot join a running cluster; use "new" for a new member, or name the data directory of a former one',
+      );
+    }
     const { identity } = bootstrap(options);
     const log = await createLog({
       directory: logDirectory,

@@ -21,10 +21,12 @@ export interface HousekeepingParts {
   readonly fatal: (error: unknown) => void;
 }
 
-/** A checkpoint is due when SQLite's write-ahead log is this large ... */
+/** A checkpoint is due when SQLite's write-ahead log is this large, */
 const checkpointBytes = 64 * 1024 ** 2;
-/** ... or this old. */
+/** when the last is this old, */
 const checkpointIntervalMs = 30_000;
+/** or when enough entries were applied since, but not more often than this. */
+const checkpointPauseMs = 5_000;
 /** Pages given back in one step. */
 const vacuumPages = 64;
 const vacuumPauseMs = 5;
@@ -108,8 +110,10 @@ export class Housekeeping {
     const { member, clock, jobs } = this.#parts;
     clock.after(1_000, () => {
       if (this.#stopped) return;
-      const due = clock.monotonicMs() - this.#checkpointedAtMs >= checkpointIntervalMs;
-      if (due && jobs.coveredIndex < member.state.flushedIndex) this.#runCheckpoint();
+      const ageMs = clock.monotonicMs() - this.#checkpointedAtMs;
+      const entries = member.state.flushedIndex - jobs.coveredIndex;
+      const manyEntries = entries >= member.options.checkpointEntries && ageMs >= checkpointPauseMs;
+      if (manyEntries || (entries > 0 && ageMs >= checkpointIntervalMs)) this.#runCheckpoint();
       this.#watchCheckpoint();
     });
   }

@@ -37,6 +37,9 @@ import { SpaceGuard } from "./space-guard";
 export interface MemberOptions {
   readonly name: string;
   readonly dataDirectory: string;
+  /** Where the log lies when it is not inside the data directory. */
+  readonly logDirectory?: string;
+  readonly initialClusterState: "new" | "existing";
   readonly clientUrls: readonly string[];
   readonly initialCluster: readonly InitialMember[];
   readonly clusterToken: string;
@@ -50,6 +53,8 @@ export interface MemberOptions {
   readonly compactionBatchRows: number;
   readonly compactionPauseMs: number;
   readonly applyCommitIntervalMs: number;
+  /** Applied entries after which a checkpoint is due (etcd's --snapshot-count). */
+  readonly checkpointEntries: number;
   /** Entries that stay in the log behind a checkpoint, for followers that lag. */
   readonly catchupEntries: number;
   readonly watchProgressIntervalMs: number;
@@ -290,21 +295,26 @@ export class Member {
             value: { $typeName: "keelson.ClusterVersion", version: etcdClusterVersion },
           });
         }
-        await this.write({
-          case: "publishMember",
-          value: {
-            $typeName: "keelson.PublishMember",
-            memberId: this.id,
-            name: this.options.name,
-            clientUrls: [...this.options.clientUrls],
-          },
-        });
+        await this.publish(this.options.clientUrls);
         return;
       } catch (error) {
         if (this.#stopping) throw error;
         this.#events.log("warn", "could not publish this member yet", { error: String(error) });
       }
     }
+  }
+
+  /** Tells the cluster this member's name and the URLs at which clients find it. */
+  async publish(clientUrls: readonly string[]): Promise<void> {
+    await this.write({
+      case: "publishMember",
+      value: {
+        $typeName: "keelson.PublishMember",
+        memberId: this.id,
+        name: this.options.name,
+        clientUrls: [...clientUrls],
+      },
+    });
   }
 
   /** Proposes an operation and resolves with what applying it did; refusals reject as StoreError. */

@@ -13,6 +13,7 @@ import { SimulatedDisk, type SimulatedDiskOptions } from "./disk";
 export const memberDefaults: MemberOptions = {
   name: "default",
   dataDirectory: "/data",
+  initialClusterState: "new",
   clientUrls: ["http://127.0.0.1:2379"],
   initialCluster: [{ name: "default", peerUrls: ["http://localhost:2380"] }],
   clusterToken: "etcd-cluster",
@@ -25,6 +26,7 @@ export const memberDefaults: MemberOptions = {
   compactionBatchRows: 1_000,
   compactionPauseMs: 10,
   applyCommitIntervalMs: 20,
+  checkpointEntries: 10_000,
   catchupEntries: 5,
   watchProgressIntervalMs: 600_000,
   leaseCheckpoints: false,
