@@ -11,9 +11,11 @@ import { StreamCall } from "./stream";
 
 export type { GrpcServerOptions } from "./options";
 
-/** How much a client may send before the server has read it, per stream and per connection. */
+/**
+ * How much a client may send on one stream before the server has read it. The connection's window stays as it is:
+ * after `setLocalWindowSize`, Bun 1.4.5 gives streams no further window, and a body above this size never arrives.
+ */
 const streamWindowBytes = 1024 ** 2;
-const connectionWindowBytes = 4 * 1024 ** 2;
 /** Checks in a row without a leader after which a stream with `hasleader` is ended (etcd-wire 6). */
 const leaderlessChecksMax = 3;
 
@@ -112,7 +114,6 @@ export class GrpcServer {
     session.on("error", (error) => {
       this.#core.settings.log("debug", "a connection failed", { error: error.message });
     });
-    session.setLocalWindowSize(connectionWindowBytes);
     const connection = new Connection(this.#core, session);
     this.#connections.add(connection);
     session.on("close", () => {
