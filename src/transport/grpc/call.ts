@@ -11,9 +11,11 @@ import type { Connection } from "./connection";
 import type { ServerCore } from "./core";
 import { FrameReader } from "./frames";
 import { encodeGrpcMessage, isUtf8, metadataValue } from "./metadata";
+import { wireProblem } from "./wire-check";
 
 const respondWithTrailers = { waitForTrailers: true, sendDate: false } as const;
 const respondAndEnd = { endStream: true, sendDate: false } as const;
+const ignoreUnknownFields = { readUnknownFields: false } as const;
 const okTrailers = { "grpc-status": "0" } as const;
 
 export function deadlineExceeded(): StoreError {
@@ -42,14 +44,14 @@ export function decodeRequest(
   bytes: Uint8Array,
   what: string,
 ): MessageShape<DescMessage> {
+  const problem = wireProblem(schema, bytes);
+  if (problem !== undefined) throw new StoreError(GrpcCode.internal, `grpc: ${what}: ${problem}`);
   try {
-    return fromBinary(schema, bytes, { readUnknownFields: false });
+    return fromBinary(schema, bytes, ignoreUnknownFields);
   } catch (error) {
+    // What is left is a string that is not UTF-8.
     const reason = error instanceof Error ? error.message : String(error);
-    throw new StoreError(
-      GrpcCode.internal,
-      `grpc: ${what}: ${reason === "premature EOF" ? "unexpected EOF" : reason}`,
-    );
+    throw new StoreError(GrpcCode.internal, `grpc: ${what}: ${reason}`);
   }
 }
 

@@ -20,6 +20,8 @@ export class Connection {
   /** Bytes of requests that wait for their end or their handler. */
   bufferedBytes = 0;
   #lastReadMs = performance.now();
+  /** Something came in since the last look at the clock; reading it for every frame would cost more. */
+  #readSinceLook = false;
   #pingSentAtMs: number | undefined;
   /** The newest stream that was taken up: what GOAWAY names. */
   #lastStreamId = 0;
@@ -41,7 +43,7 @@ export class Connection {
   }
 
   read(): void {
-    this.#lastReadMs = performance.now();
+    this.#readSinceLook = true;
   }
 
   callClosed(): void {
@@ -54,6 +56,10 @@ export class Connection {
     const { keepaliveIntervalMs, keepaliveTimeoutMs, log } = this.core.settings;
     const session = this.session;
     if (session.destroyed) return;
+    if (this.#readSinceLook) {
+      this.#readSinceLook = false;
+      this.#lastReadMs = nowMs;
+    }
     if (this.#pingSentAtMs !== undefined) {
       if (this.#lastReadMs >= this.#pingSentAtMs) this.#pingSentAtMs = undefined;
       else if (nowMs - this.#pingSentAtMs >= keepaliveTimeoutMs) {

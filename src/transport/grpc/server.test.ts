@@ -330,6 +330,14 @@ describe("what is not gRPC, or broken, is answered as etcd's transport does", ()
     ["part of a prefix", {}, [Buffer.from([0, 0, 0])], 200, 2, "unexpected EOF"],
     ["part of a message", {}, [wellFormed.subarray(0, 6)], 200, 2, "unexpected EOF"],
     [
+      "a number where the key belongs",
+      {},
+      [message(Buffer.from([0x08, 1]))],
+      200,
+      13,
+      "grpc: error unmarshalling request: proto: wrong wireType = 0 for field Key",
+    ],
+    [
       "cut message inside a whole frame",
       {},
       [message(Buffer.from([0x0a, 9, 0x61]))],
