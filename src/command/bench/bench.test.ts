@@ -138,7 +138,7 @@ async function startStore(behaviour: Behaviour = {}): Promise<number> {
   });
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => sockets.add(socket));
-  server.on("stream", (stream, headers) => {
+  server.on("stream", (stream: http2.ServerHttp2Stream, headers) => {
     const path = String(headers[":path"]);
     let rest = Buffer.alloc(0);
     let working = Promise.resolve();

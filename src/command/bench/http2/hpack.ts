@@ -208,7 +208,7 @@ export class RequestHeaderEncoder {
   }
 
   #indexedBlock(pathAt: number): Buffer {
-    const parts = [Buffer.of(0x83, this.secure ? 0x87 : 0x86)];
+    const parts: Buffer[] = [Buffer.of(0x83, this.secure ? 0x87 : 0x86)];
     for (const at of [pathAt, this.#authorityAt, this.#contentTypeAt, this.#trailersAt]) {
       parts.push(integerBytes(0x80, 7, this.#indexOf(at)));
     }
