@@ -683,14 +683,22 @@ export const probes: readonly Probe[] = [
     number: 49,
     title: "a large watch response comes in fragments when asked for, all of one header",
     async run(probe) {
-      const value = "x".repeat(1_000_000);
-      const first = await probe.put("1", value);
-      for (const name of ["2", "3", "4"]) await probe.put(name, value);
+      // With the previous values, the events of one revision are larger than a response without fragments may be.
+      const txn = (letter: string) => ({
+        success: ["1", "2", "3"].map((name) => probe.putOp(name, letter.repeat(450_000))),
+      });
+      await probe.client.call(KV.method.txn, txn("x"));
+      const { header } = await probe.client.call(KV.method.txn, txn("y"));
+      const startRevision = header?.revision ?? 0n;
+      const whole = probe.watch();
+      await probe.create(whole, { startRevision, prevKv: true });
+      expect((await whole.next()).events).toHaveLength(3);
+      whole.cancel();
       const watch = probe.watch();
-      await probe.create(watch, { startRevision: first, fragment: true });
+      await probe.create(watch, { startRevision, prevKv: true, fragment: true });
       const parts: WatchResponse[] = [];
       let events = 0;
-      while (events < 4) {
+      while (events < 3) {
         const part = await watch.next();
         parts.push(part);
         events += part.events.length;

@@ -495,11 +495,13 @@ function unexplained(difference: Difference, counts: Map<string, number>): boole
   return false;
 }
 
-/** Runs given steps, or as many as asked for from a seed, against two fresh servers; stops at the first mismatch. */
+/** Runs given steps, or as many as asked for from a seed, against two fresh servers. Stops at the first
+ * mismatch, unless `alsoAfter` wants to see what comes after it. */
 export async function runSteps(
   pair: Pair,
   seed: number,
   source: { readonly requests: number } | { readonly steps: readonly Step[] },
+  alsoAfter: (mismatch: Mismatch) => boolean = () => false,
 ): Promise<RunResult> {
   const run = new Run(new Side(pair.referenceUrl), new Side(pair.subjectUrl));
   const generator = new Generator(seed, run.seen);
@@ -509,7 +511,7 @@ export async function runSteps(
   const judge = (step: Step, [reference, subject]: [unknown, unknown]): boolean => {
     if (!unexplained({ step, reference, subject }, run.known)) return true;
     mismatch = { seed, at: steps.length - 1, step, reference, subject };
-    return false;
+    return alsoAfter(mismatch);
   };
   try {
     const settle: Step = { kind: "settle" };

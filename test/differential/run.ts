@@ -1,22 +1,23 @@
 /**
  * The differential test as a command:
- *   bun test/differential/run.ts --seeds 20 --requests 10000 [--first-seed 1]
+ *   bun test/differential/run.ts --seeds 20 --requests 10000 [--first-seed 1] [--shrink-seconds 60] [--survey]
  * Each seed gets two fresh servers. Prints one line per seed and, at a mismatch, the shortest story found.
  */
 import { parseArgs } from "node:util";
 import { ensureEtcd } from "../tools/etcd";
 import { startEtcd, startKeelson } from "../tools/server";
-import { describeMismatch, runSteps, type RunResult } from "./harness";
+import { describeMismatch, differences, runSteps, type Mismatch, type RunResult } from "./harness";
 import { describeStep, type Step } from "./steps";
 
 /** One run against two fresh servers. */
 export async function runFresh(
   seed: number,
   source: { readonly requests: number } | { readonly steps: readonly Step[] },
+  alsoAfter?: (mismatch: Mismatch) => boolean,
 ): Promise<RunResult> {
   const [reference, subject] = await Promise.all([startEtcd(), startKeelson()]);
   try {
-    return await runSteps({ referenceUrl: reference.url, subjectUrl: subject.url }, seed, source);
+    return await runSteps({ referenceUrl: reference.url, subjectUrl: subject.url }, seed, source, alsoAfter);
   } finally {
     await Promise.all([reference.kill(), subject.kill()]);
   }
@@ -43,6 +44,29 @@ export async function shrink(seed: number, failing: readonly Step[], limitMs: nu
     if (!removed || chunk > 1) chunk = Math.floor(chunk / 2);
   }
   return steps;
+}
+
+/** Goes on after mismatches, and prints one of each kind: an overview while much differs. */
+async function survey(firstSeed: number, seeds: number, requests: number): Promise<number> {
+  const kinds = new Map<string, { count: number; first: string }>();
+  for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
+    const result = await runFresh(seed, { requests }, (mismatch) => {
+      const places = differences(mismatch.reference, mismatch.subject);
+      const what =
+        mismatch.step.kind === "unary"
+          ? mismatch.step.method.name
+          : JSON.stringify(mismatch.step).slice(0, 60);
+      const door = mismatch.step.kind === "unary" ? mismatch.step.door : "";
+      const kind = `${door} ${what} ${places.map((place) => place.split(":")[0]?.replaceAll(/\d+/g, "N")).join(" ")}`;
+      const known = kinds.get(kind);
+      if (known === undefined) kinds.set(kind, { count: 1, first: describeMismatch(mismatch) });
+      else known.count++;
+      return !places.some((place) => place.includes("evision"));
+    });
+    console.log(`seed ${seed}: ${result.steps.length} requests`);
+  }
+  for (const { count, first } of kinds.values()) console.log(`${count} times like ${first}`);
+  return kinds.size;
 }
 
 /** Runs seeds one after the other; the number of seeds that failed, and what the runs met on the way. */
@@ -92,8 +116,13 @@ if (import.meta.main) {
       requests: { type: "string", default: "2000" },
       "first-seed": { type: "string", default: "1" },
       "shrink-seconds": { type: "string", default: "60" },
+      survey: { type: "boolean", default: false },
     },
   });
+  if (values.survey) {
+    const kinds = await survey(Number(values["first-seed"]), Number(values.seeds), Number(values.requests));
+    process.exit(kinds === 0 ? 0 : 1);
+  }
   const { failures, known, codes } = await runSeeds({
     firstSeed: Number(values["first-seed"]),
     seeds: Number(values.seeds),

@@ -155,6 +155,10 @@ export class GrpcClient {
       );
     });
     stream.on("error", () => {});
+    stream.on("end", () => {
+      // The answer is complete; a request that the server did not read to its end is given up.
+      if (status !== undefined) setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), 100);
+    });
     stream.on("close", () => {
       clearTimeout(timer);
       if (httpStatus === undefined && this.#broken) {

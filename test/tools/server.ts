@@ -15,6 +15,8 @@ export type ServerKind = "etcd" | "keelson";
 export interface ServerOptions {
   /** Where the data lies; a new folder by default, removed at the end of a test run that passed. */
   readonly dataDir?: string;
+  /** Where its output goes; beside the data by default. */
+  readonly logFile?: string;
   /** Client port; a free one by default. */
   readonly port?: number;
   /** Further flags. */
@@ -67,6 +69,11 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** The environment without what configures a server: variables that steer the tests are not for it. */
+function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KEELSON|ETCD)_/.test(name)));
+}
+
 /** One server process. */
 export class Server {
   readonly #child: ChildProcess;
@@ -85,7 +92,7 @@ export class Server {
     if (program === undefined) throw new Error("no program given");
     this.#child = spawn(program, rest, {
       cwd: repositoryDir,
-      env: { ...process.env, ...env },
+      env: { ...environment(), ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -168,8 +175,9 @@ export class Server {
       }
       try {
         const answer = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(1_000) });
-        const body = (await answer.json()) as { health?: string };
-        if (answer.ok && body.health === "true") return;
+        const body = (await answer.json()) as { health?: string; reason?: string };
+        // An alarm makes a server unhealthy, but it serves.
+        if (body.health === "true" || /alarm/i.test(body.reason ?? "")) return;
       } catch {
         // Not listening yet.
       }
@@ -209,7 +217,7 @@ async function start(
   commandFor: (dataDir: string, port: number, peerPort: number) => string[],
 ): Promise<Server> {
   const dataDir = options.dataDir ?? join(scratchDir(kind), "data");
-  const logFile = `${dataDir.replace(/\/$/, "")}.log`;
+  const logFile = options.logFile ?? `${dataDir.replace(/\/$/, "")}.log`;
   for (let attempt = 1; ; attempt++) {
     const [freePort = 0, peerPort = 0] = await freePorts(2);
     const command = [
