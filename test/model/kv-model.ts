@@ -117,11 +117,21 @@ export class KvModel {
     return this.versions.filter(({ main }) => main >= from && main <= to);
   }
 
-  /** What remains after a complete compaction, which is also what HashKV covers up to a revision. */
+  /** What remains after a complete compaction, but for tombstones at the compacted revision itself. */
+  kept(): ModelVersion[] {
+    const seen = new Set(this.live("\0", "\0", this.compacted));
+    return this.versions.filter((version) => version.main > this.compacted || seen.has(version));
+  }
+
+  /**
+   * What HashKV covers: of what compaction kept, what still lives at the hashed revision (all of it when nothing
+   * does), and every version after the compaction.
+   */
   hashed(revision: number): ModelVersion[] {
-    const kept = new Set(this.live("\0", "\0", this.compacted));
-    return this.versions.filter(
-      (version) => version.main <= revision && (version.main > this.compacted || kept.has(version)),
+    const live = new Set(this.live("\0", "\0", revision));
+    return this.kept().filter(
+      (version) =>
+        version.main <= revision && (version.main > this.compacted || live.size === 0 || live.has(version)),
     );
   }
 

@@ -11,6 +11,8 @@ const bucketName = Buffer.from("key");
 export class HashRun implements SlicedHash {
   readonly #compacted: Revision;
   readonly #revision: Revision;
+  /** Of compacted revisions, only versions that a reader at this revision sees count. */
+  readonly #seenAt: Revision;
   #crc = crc32c(bucketName);
   #row = 0;
   /** etcd's revision key: main and sub, big-endian, and a mark on tombstones. */
@@ -25,6 +27,17 @@ export class HashRun implements SlicedHash {
     this.#compacted = store.compactedRevision;
     this.#revision = store.revision;
     this.#revisionKey[17] = 0x74;
+    // etcd's rule has a corner: while nothing lives at the hashed revision, all that compaction kept counts.
+    this.#seenAt = this.#anyLive() ? upTo : this.#compacted;
+  }
+
+  #anyLive(): boolean {
+    let found = false;
+    this.store.index.walk("", undefined, (_key, entry) => {
+      found = entry.sequenceAt(this.upTo) > 0;
+      return !found;
+    });
+    return found;
   }
 
   close(): void {
@@ -48,9 +61,8 @@ export class HashRun implements SlicedHash {
   #add(sequence: number, main: Revision, sub: number, record: Uint8Array): void {
     const fields = parseRecord(record, this.#fields);
     if (main <= this.#compacted) {
-      // Of what was compacted, only the version that a reader at the compacted revision sees counts.
       const key = Buffer.prototype.latin1Slice.call(record, fields.keyStart, fields.keyEnd);
-      if (this.store.index.find(key)?.sequenceAt(this.#compacted) !== sequence) return;
+      if (this.store.index.find(key)?.sequenceAt(this.#seenAt) !== sequence) return;
     }
     const dead = fields.version === 0;
     const key = this.#revisionKey;
