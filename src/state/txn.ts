@@ -75,7 +75,7 @@ export function* deleteRange(
     }
     for (const key of keys) store.delete(key);
     deleted += keys.length;
-    if (keys.length < batchKeys) return { deleted, previous };
+    if (keys.length < batch) return { deleted, previous };
     from = `${keys.at(-1)!}\0`;
     yield* spend(slice, keys.length);
   }
@@ -178,7 +178,7 @@ export class TxnRun {
         found = true;
         if (!this.#holdsFor(compare, view)) return false;
       }
-      if (batch.length < batchKeys) break;
+      if (batch.length < batchMax) break;
       from = `${batch.at(-1)!.key}\0`;
       yield* spend(this.slice, batch.length);
     }
