@@ -39,6 +39,6 @@ export class SeededRng implements Rng {
 
   /** A generator whose draws do not influence this one's, so that a new consumer leaves old seeds valid. */
   fork(stream: number): SeededRng {
-    return new SeededRng(Math.imul(this.#a ^ 0x85ebca6b, stream | 1) >>> 0);
+    return new SeededRng(Math.imul(this.#a ^ 0x85ebca6b, stream * 2 + 1) >>> 0);
   }
 }

@@ -5,9 +5,10 @@
 import { join } from "node:path";
 import type { Database } from "bun:sqlite";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { assert } from "../assert";
 import { encodeConfigurationChange } from "../consensus/configuration-change";
 import type { Entry } from "../consensus/types";
-import { type ClusterId, hexId, type MemberId, noMember } from "../ids";
+import { type ClusterId, hexId, type LogIndex, type MemberId, noMember } from "../ids";
 import { logTailBytesMax } from "../limits";
 import { MemberSchema } from "../proto/gen/etcd/rpc_pb";
 import { StateMachine } from "../state/state-machine";
@@ -117,7 +118,25 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
       memberId: hexId(identity.memberId),
     });
   }
+  recovered = { ...recovered, tail: tailForConsensus(log, recovered, state.appliedIndex) };
   return { log, recovered, database, databasePath, state, ...recovered.identity };
+}
+
+/** The newest entries, reaching back to the first that is neither committed nor applied, as consensus needs them. */
+function tailForConsensus(
+  log: DurableLog,
+  recovered: RecoveredLog,
+  appliedIndex: LogIndex,
+): readonly Entry[] {
+  const from = Math.max(recovered.hardState.commit, appliedIndex, recovered.start.index) + 1;
+  let tail = recovered.tail;
+  for (;;) {
+    const begin = tail[0]?.index ?? recovered.lastIndex + 1;
+    if (begin <= from) return tail;
+    const older = log.read(from, begin, Number.MAX_SAFE_INTEGER);
+    assert(older.length > 0, `the log has no entry ${from}, but does not begin behind it`);
+    tail = [...older, ...tail.filter(({ index }) => index > older.at(-1)!.index)];
+  }
 }
 
 /**

@@ -235,6 +235,18 @@ describe("a whole member reaches the world only through its ports", () => {
     expect(keys(member)).toBe(acknowledged + 1);
   }, 20_000);
 
+  test("[P1] a batch larger than what recovery loads at once survives a power cut", () => {
+    const world = new World();
+    const member = world.start();
+    const written = Array.from({ length: 30 }, (_, i) =>
+      member.write(put(`key-${i}`, "x".repeat(1_000_000))),
+    );
+    world.clock.settle(Promise.all(written));
+    world.crash();
+    expect(keys(world.start())).toBe(30);
+    expect(world.fatal).toEqual([]);
+  });
+
   test("a txn as deep as the wire lets in survives the replay of the log", () => {
     const world = new World();
     const member = world.start();

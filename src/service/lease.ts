@@ -93,7 +93,8 @@ export class LeaseService {
       await this.#member.linearizable();
       outcome = leases.renew(id);
     }
-    if (outcome === "checkpointed") {
+    // Another checkpoint may come between clearing one and renewing.
+    while (outcome === "checkpointed") {
       await this.#member.write({
         case: "leaseCheckpoint",
         value: {
@@ -103,9 +104,13 @@ export class LeaseService {
       });
       outcome = leases.renew(id);
     }
+    if (outcome === "expired") {
+      // Only an applied revoke makes 0 true: a new leader would give the lease its time again.
+      if ((await leases.settled(id)) === "notLeader") throw refuse("noLeader");
+      return 0;
+    }
     if (outcome === "notLeader") throw refuse("noLeader");
-    if (outcome === "expired") await leases.settled(id);
-    return typeof outcome === "number" ? outcome : 0;
+    return outcome === "unknown" ? 0 : outcome;
   }
 
   async leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
