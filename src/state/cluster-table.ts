@@ -1,5 +1,5 @@
 /** What the cluster agreed on besides keys and leases: its members, alarms and version. Cold, so drizzle's. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { eq } from "drizzle-orm";
 import { type BunSQLiteDatabase, drizzle } from "drizzle-orm/bun-sqlite";
 import type { Configuration, ConfigurationChange } from "../consensus/types";
@@ -76,26 +76,33 @@ export class ClusterTable {
   }
 
   change({ type, memberId, context }: ConfigurationChange): void {
-    const known = this.#members.get(memberId);
-    if (known?.removed) return;
+    if (this.isRemoved(memberId)) return;
+    const member = this.#copyOf(memberId);
     if (type === "remove") {
-      this.#save(create(MemberSchema, { ...known?.member, ID: memberId }), true);
+      this.#save(member, true);
       return;
     }
-    const given = context.length > 0 ? fromBinary(MemberSchema, context) : undefined;
-    const member = create(MemberSchema, { ...known?.member, ...given, ID: memberId });
     // Addresses come with the change; what the member itself made known stays unless replaced.
-    if (member.name === "") member.name = known?.member.name ?? "";
-    if (member.clientURLs.length === 0) member.clientURLs = known?.member.clientURLs ?? [];
-    if (member.peerURLs.length === 0) member.peerURLs = known?.member.peerURLs ?? [];
+    const given = context.length > 0 ? fromBinary(MemberSchema, context) : create(MemberSchema);
+    if (given.name !== "") member.name = given.name;
+    if (given.clientURLs.length > 0) member.clientURLs = given.clientURLs;
+    if (given.peerURLs.length > 0) member.peerURLs = given.peerURLs;
     member.isLearner = type === "add-learner";
     this.#save(member, false);
   }
 
   publish({ memberId, name, clientUrls }: PublishMember): void {
-    const known = this.#members.get(memberId);
-    if (known?.removed) return;
-    this.#save(create(MemberSchema, { ...known?.member, ID: memberId, name, clientURLs: clientUrls }), false);
+    if (this.isRemoved(memberId)) return;
+    const member = this.#copyOf(memberId);
+    member.name = name;
+    member.clientURLs = clientUrls;
+    this.#save(member, false);
+  }
+
+  /** What is known of a member, to be changed and saved. */
+  #copyOf(id: MemberId): Member {
+    const known = this.#members.get(id);
+    return known === undefined ? create(MemberSchema, { ID: id }) : clone(MemberSchema, known.member);
   }
 
   #save(member: Member, removed: boolean): void {

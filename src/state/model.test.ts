@@ -45,20 +45,11 @@ const rangeInit = fc.record({
   minCreateRevision: fc.oneof(fc.constant(0n), fc.constant(0n), revisions),
   maxCreateRevision: fc.oneof(fc.constant(0n), fc.constant(0n), revisions),
 });
-const putInit = fc
-  .record({
-    key: keys,
-    value: values,
-    lease: leaseIds,
-    prevKv: fc.boolean(),
-    ignoreValue: rarely,
-    ignoreLease: rarely,
-  })
-  .map((put) => ({
-    ...put,
-    value: put.ignoreValue ? bytes("") : put.value,
-    lease: put.ignoreLease ? 0n : put.lease,
-  }));
+const putInit = fc.oneof(
+  fc.record({ key: keys, value: values, lease: leaseIds, prevKv: fc.boolean() }),
+  fc.record({ key: keys, value: values, prevKv: fc.boolean(), ignoreLease: fc.constant(true) }),
+  fc.record({ key: keys, lease: leaseIds, prevKv: fc.boolean(), ignoreValue: fc.constant(true) }),
+);
 const deleteInit = fc.record({ key: keys, rangeEnd: ends, prevKv: fc.boolean() });
 const compareInit = fc.record({
   key: keys,

@@ -67,8 +67,9 @@ export function* deleteRange(
 ): Steps<DeleteOutcome> {
   const previous: Uint8Array[] = [];
   let deleted = 0;
+  const batch = Math.min(batchKeys, slice.keys);
   for (let from = range.low; ;) {
-    const { keys, entries } = store.liveKeys(range, from, batchKeys);
+    const { keys, entries } = store.liveKeys(range, from, batch);
     if (withPrevious) {
       for (const record of store.rows.readMany(entries.map(({ sequence }) => sequence)))
         previous.push(record);
@@ -169,9 +170,10 @@ export class TxnRun {
       return view === undefined ? this.#holdsAbsent(compare) : this.#holdsFor(compare, view);
     }
     let found = false;
+    const batchMax = Math.min(batchKeys, this.slice.keys);
     for (let from = range.low; ;) {
       const batch: { key: string; entry: KeyEntry }[] = [];
-      store.index.walk(from, range.high, (key, entry) => batch.push({ key, entry }) < batchKeys);
+      store.index.walk(from, range.high, (key, entry) => batch.push({ key, entry }) < batchMax);
       for (const { entry } of batch) {
         const view = store.view(entry, at);
         if (view === undefined) continue;

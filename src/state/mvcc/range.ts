@@ -140,53 +140,65 @@ export class RangeRun implements SlicedRange {
   }
 
   #emitOrdered(records: Uint8Array[], keysMax: number, bytesMax: number): void {
-    const { range, keysOnly } = this.#plan;
-    let visited = 0;
-    let bytes = 0;
-    while (this.#left > 0 && visited < keysMax && bytes < bytesMax) {
-      const want = Math.min(batchKeys, this.#left);
-      const sequences: number[] = [];
-      const made: Uint8Array[] = [];
-      let last = "";
-      let ended = true;
-      this.store.index.walk(this.#from, range.high, (key, entry) => {
-        visited++;
-        last = key;
-        const sequence = entry.sequenceAt(this.at);
-        if (sequence > 0) {
-          if (keysOnly && entry.main <= this.at) {
-            // The index knows all but the value.
-            const { create, main, version, lease } = entry;
-            made.push(
-              encodeRecord(fromBinaryString(key), create, main, version, emptyBytes, lease?.encodedId),
-            );
-            sequences.push(-made.length);
-          } else sequences.push(sequence);
-        }
-        ended = sequences.length < want && visited < keysMax;
-        return ended;
-      });
-      const stored = this.store.rows.readMany(
-        made.length === 0 ? sequences : sequences.filter((sequence) => sequence > 0),
-      );
-      let at = 0;
-      for (const sequence of sequences) {
-        const record =
-          sequence < 0 ? made[-sequence - 1]! : keysOnly ? withoutValue(stored[at++]!) : stored[at++]!;
-        bytes += record.length;
+    let keys = keysMax;
+    let bytes = bytesMax;
+    while (this.#left > 0 && keys > 0 && bytes > 0) {
+      const batch = this.#walkOn(Math.min(batchKeys, this.#left), keys);
+      for (const record of batch.records) {
+        bytes -= record.length;
         records.push(record);
       }
-      this.#left -= sequences.length;
-      if (!this.#countKnown) this.#count += sequences.length;
-      if (ended) {
+      keys -= batch.visited;
+      this.#left -= batch.records.length;
+      if (!this.#countKnown) this.#count += batch.records.length;
+      if (batch.ended) {
         this.#finish();
         return;
       }
-      this.#from = `${last}\0`;
     }
     if (this.#left > 0) return;
     if (this.#countKnown) this.#finish();
     else this.#phase = "count";
+  }
+
+  /** The next records in key order: at most `want`, from at most `visitsMax` keys. */
+  #walkOn(want: number, visitsMax: number): { records: Uint8Array[]; visited: number; ended: boolean } {
+    const { range, keysOnly } = this.#plan;
+    const sequences: number[] = [];
+    /** Records without values that the index alone could make, by their place among all. */
+    const made = new Map<number, Uint8Array>();
+    let visited = 0;
+    let last = "";
+    let ended = true;
+    this.store.index.walk(this.#from, range.high, (key, entry) => {
+      visited++;
+      last = key;
+      const sequence = entry.sequenceAt(this.at);
+      if (sequence > 0) {
+        if (keysOnly && entry.main <= this.at) {
+          const { create, main, version, lease } = entry;
+          const record = encodeRecord(
+            fromBinaryString(key),
+            create,
+            main,
+            version,
+            emptyBytes,
+            lease?.encodedId,
+          );
+          made.set(made.size + sequences.length, record);
+        } else sequences.push(sequence);
+      }
+      ended = made.size + sequences.length < want && visited < visitsMax;
+      return ended;
+    });
+    if (!ended) this.#from = `${last}\0`;
+    let records = this.store.rows.readMany(sequences);
+    if (keysOnly) {
+      const stored = records.values();
+      const merged = made.size + sequences.length;
+      records = Array.from({ length: merged }, (_, at) => made.get(at) ?? withoutValue(stored.next().value!));
+    }
+    return { records, visited, ended };
   }
 
   /** The count is complete: all that is left is to say so. */

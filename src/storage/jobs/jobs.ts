@@ -68,12 +68,10 @@ class WorkerJobs implements DatabaseJobs {
     readonly path: string,
     readonly state: StateMachine,
   ) {
-    // The import gives the file's text; its types are those of a module.
-    const text = workerText as unknown as string;
-    const url = URL.createObjectURL(new Blob([text], { type: "application/typescript" }));
+    const url = URL.createObjectURL(new Blob([workerText], { type: "application/typescript" }));
     this.#worker = new Worker(url);
-    this.#worker.onmessage = (event: MessageEvent<JobAnswer>) => this.#answered(event.data);
-    this.#worker.onerror = (event) => this.#failed(event.message);
+    this.#worker.addEventListener("message", (event: MessageEvent<JobAnswer>) => this.#answered(event.data));
+    this.#worker.addEventListener("error", (event) => this.#failed(event.message));
   }
 
   get coveredIndex(): LogIndex {
@@ -168,6 +166,7 @@ class WorkerJobs implements DatabaseJobs {
     const request: JobRequest = { path: this.path, sequence, job };
     return new Promise<Outcome>((resolve, reject) => {
       this.#waiting.set(sequence, { resolve: resolve as (outcome: unknown) => void, reject });
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
       this.#worker.postMessage(request);
     });
   }
