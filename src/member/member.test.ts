@@ -235,13 +235,13 @@ describe("a whole member reaches the world only through its ports", () => {
     expect(keys(member)).toBe(acknowledged + 1);
   }, 20_000);
 
-  test("[P1] a batch larger than what recovery loads at once survives a power cut", () => {
+  test("[P1] entries that are durable but not known to be committed survive, however many they are", () => {
     const world = new World();
     const member = world.start();
-    const written = Array.from({ length: 30 }, (_, i) =>
-      member.write(put(`key-${i}`, "x".repeat(1_000_000))),
-    );
-    world.clock.settle(Promise.all(written));
+    world.muteSyncs();
+    for (let i = 0; i < 30; i++) member.write(put(`key-${i}`, "x".repeat(1_000_000))).catch(() => {});
+    world.clock.run(1_000);
+    expect(keys(member)).toBe(0);
     world.crash();
     expect(keys(world.start())).toBe(30);
     expect(world.fatal).toEqual([]);

@@ -71,6 +71,7 @@ export class World {
   /** Counts lives: what an earlier one had scheduled does not happen. */
   #life = 0;
   #heldSyncs: PromiseWithResolvers<void> | undefined;
+  #muteSyncs = false;
 
   constructor(seed = 1, disk: SimulatedDiskOptions = {}) {
     this.#rng = new SeededRng(seed);
@@ -113,6 +114,7 @@ export class World {
     return wrapSyncs(this.disk, async (sync) => {
       await this.#heldSyncs?.promise;
       await sync();
+      if (this.#muteSyncs) await new Promise(() => {});
     });
   }
 
@@ -126,9 +128,15 @@ export class World {
     };
   }
 
+  /** From now on syncs take effect, but nobody hears of it: the moment before a crash. */
+  muteSyncs(): void {
+    this.#muteSyncs = true;
+  }
+
   /** Power fails: what the database had not committed is gone, and what the log had not synced may be. */
   crash(): void {
     this.#life++;
+    this.#muteSyncs = false;
     this.disk.cutPower();
     this.disk.restart();
     if (this.#database?.inTransaction) this.#database.run("ROLLBACK");
