@@ -86,6 +86,7 @@ export class MaintenanceService {
   }
 
   async hashKV(request: HashKVRequest, call: Call): Promise<HashKVResponse> {
+    if (request.revision > BigInt(Number.MAX_SAFE_INTEGER)) throw refuse("futureRev");
     const asked = request.revision < 0n ? 0 : toCounter(request.revision, "revision");
     const { hash, compactRevision, hashRevision, revision } = await this.#hash(asked, call);
     return create(HashKVResponseSchema, {
