@@ -90,7 +90,8 @@ export class Connection {
     if (this.#pings.received(performance.now(), this.activeCalls > 0)) return;
     this.core.settings.log("info", "closing a connection that pings too often", {});
     this.session.goaway(enhanceYourCalm, this.#lastStreamId, Buffer.from("too_many_pings"));
-    this.session.destroy();
+    // The reason must leave before the connection does.
+    setImmediate(() => this.session.destroy());
   }
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number): void {

@@ -196,6 +196,19 @@ describe("unary calls", () => {
     expect(worstMs).toBeLessThan(100);
   });
 
+  test("many large requests on one connection all get through", async () => {
+    const http2 = session(running.url);
+    const value = Buffer.alloc(1_400_000, 1);
+    const request = message(toBinary(PutRequestSchema, create(PutRequestSchema, { value })));
+    for (let round = 0; round < 3; round++) {
+      const answers = await Promise.all(
+        Array.from({ length: 10 }, () => raw(http2, grpcHeaders(putPath), [request])),
+      );
+      expect(answers.map((answer) => answer.status)).toEqual(Array(10).fill(0));
+    }
+    http2.destroy();
+  });
+
   test("a deadline that passed before the handler ran leaves the store untouched", async () => {
     const http2 = session(running.url);
     const before = kv.puts;

@@ -3,6 +3,7 @@ import { createServer } from "node:http2";
 import type { Http2Server, ServerHttp2Session } from "node:http2";
 import type { Duplex } from "node:stream";
 import { refuse } from "../../errors";
+import { BatchedSocket } from "./batched-socket";
 import { Connection } from "./connection";
 import { ServerCore } from "./core";
 import type { GrpcServerOptions } from "./options";
@@ -47,6 +48,8 @@ export class GrpcServer {
         maxConcurrentStreams: settings.maxConcurrentStreams,
         maxHeaderListSize: settings.headerListBytesMax,
       },
+      // MiB. The runtime refuses streams above it, 10 by default; our own limits are what should decide.
+      maxSessionMemory: 1_024,
       // Both cost time on every call, and neither matters here: what we send is ours, and what comes in is
       // compared and decoded, never echoed.
       strictFieldWhitespaceValidation: false,
@@ -71,7 +74,7 @@ export class GrpcServer {
       socket.destroy();
       return;
     }
-    this.#server.emit("connection", socket);
+    this.#server.emit("connection", new BatchedSocket(socket));
   }
 
   /** What the server holds right now; all zero when it is idle and nobody is connected. */

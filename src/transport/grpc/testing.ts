@@ -59,7 +59,8 @@ export function message(bytes: Uint8Array): Buffer {
 }
 
 export function session(url: string): ClientHttp2Session {
-  const client = connect(url);
+  // MiB; the default makes the client refuse its own large requests.
+  const client = connect(url, { maxSessionMemory: 1_024 });
   client.on("error", () => {});
   return client;
 }
