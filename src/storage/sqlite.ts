@@ -91,8 +91,9 @@ export function openStateDatabase(path: string): Database {
     if (pragmaNumber(database, "page_count") === 0) {
       for (const pragma of creationPragmas) database.run(`PRAGMA ${pragma}`);
     }
+    const format = ownFormat(database, path);
     for (const pragma of connectionPragmas) database.run(`PRAGMA ${pragma}`);
-    migrate(database, path);
+    if (format < stateFormat) migrate(database, format);
     return database;
   } catch (error) {
     database.close();
@@ -105,7 +106,8 @@ export function openStateDatabase(path: string): Database {
   }
 }
 
-function migrate(database: Database, path: string): void {
+/** The format of the file, 0 when it is new. Changes nothing, so that a refused file stays as it was. */
+function ownFormat(database: Database, path: string): number {
   const format = pragmaNumber(database, "user_version");
   const owner = pragmaNumber(database, "application_id");
   const tables = database.query<{ count: number }, []>("SELECT count(*) AS count FROM sqlite_master").get();
@@ -118,7 +120,10 @@ function migrate(database: Database, path: string): void {
         `up to ${stateFormat}: start the newer version again`,
     );
   }
-  if (format === stateFormat) return;
+  return format;
+}
+
+function migrate(database: Database, format: number): void {
   database.run("BEGIN IMMEDIATE");
   for (const statements of migrations.slice(format))
     for (const statement of statements) database.run(statement);
