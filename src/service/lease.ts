@@ -36,7 +36,10 @@ export class LeaseService {
 
   /** A TTL below the minimum is raised, and the answer says so; id 0 lets the server choose. */
   async leaseGrant(request: LeaseGrantRequest): Promise<LeaseGrantResponse> {
-    if (request.TTL > BigInt(leaseTtlSecondsMax)) throw refuse("leaseTTLTooLarge");
+    if (request.TTL > BigInt(leaseTtlSecondsMax)) {
+      // etcd judges alarms before it looks at the request.
+      throw refuse(this.#member.activeAlarm() ?? "leaseTTLTooLarge");
+    }
     const ttl = request.TTL < BigInt(this.#ttlSecondsMin) ? BigInt(this.#ttlSecondsMin) : request.TTL;
     const ID = request.ID === 0n ? this.#unusedId() : request.ID;
     const result = await this.#member.write(

@@ -24,15 +24,15 @@ export class RevisionEvents {
   /** The encoded `events` field of the change at `index`, with the value before it if asked for and still known. */
   event(index: number, withPrevious: boolean): Uint8Array {
     const change = this.changes[index]!;
-    if (withPrevious && !change.created) {
-      return (this.#withPrevious[index] ??= eventField(change.type, change.record, this.#previous(change)));
+    // The previous value belongs to the revision before; where that is compacted, etcd shows none, and what was
+    // encoded earlier does not count.
+    if (withPrevious && !change.created && this.revision - 1 >= this.#history.compactedRevision) {
+      return (this.#withPrevious[index] ??= eventField(
+        change.type,
+        change.record,
+        this.#history.before(change.key, this.revision),
+      ));
     }
     return (this.#plain[index] ??= eventField(change.type, change.record, undefined));
-  }
-
-  /** The previous value belongs to the revision before; where that is compacted, etcd shows none. */
-  #previous(change: Change): Uint8Array | undefined {
-    if (this.revision - 1 < this.#history.compactedRevision) return undefined;
-    return this.#history.before(change.key, this.revision);
   }
 }
