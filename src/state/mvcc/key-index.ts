@@ -86,39 +86,38 @@ export class KeyIndex {
 
   /** Visits keys in [low, high) in order until the visitor answers false. It must not change the index. */
   walk(low: string, high: string | undefined, visit: (key: string, entry: KeyEntry) => boolean): void {
-    let slot = -1;
-    for (let at = this.#leafOf(low); at < this.#leaves.length; at++) {
+    const last = this.#lastLeafOf(low, high);
+    let at = this.#leafOf(low);
+    for (let slot = lowerBound(this.#leaves[at]!.keys, low); at <= last; at++, slot = 0) {
       const { keys, entries } = this.#leaves[at]!;
-      if (slot < 0) slot = lowerBound(keys, low);
-      const end = this.#endWithin(at, high);
+      const end = at === last && high !== undefined ? lowerBound(keys, high) : keys.length;
       for (; slot < end; slot++) if (!visit(keys[slot]!, entries[slot]!)) return;
-      if (end < keys.length) return;
-      slot = 0;
     }
-  }
-
-  /** How many keys of leaf `at` lie below `high`; all of them without a search when the next leaf does too. */
-  #endWithin(at: number, high: string | undefined): number {
-    const { keys } = this.#leaves[at]!;
-    if (high === undefined) return keys.length;
-    const next = this.#firsts[at + 1];
-    return next !== undefined && next <= high ? keys.length : lowerBound(keys, high);
   }
 
   #count(low: string, high: string | undefined, live: boolean): number {
-    if (high !== undefined && high <= low) return 0;
+    const first = this.#leafOf(low);
+    const last = this.#lastLeafOf(low, high);
+    if (last < first) return 0;
     let count = 0;
-    let at = this.#leafOf(low);
-    let slot = lowerBound(this.#leaves[at]!.keys, low);
-    for (; at < this.#leaves.length; at++, slot = 0) {
+    // Leaves in between count as a whole.
+    for (let at = first + 1; at < last; at++)
+      count += live ? this.#lives[at]! : this.#leaves[at]!.keys.length;
+    for (const at of first === last ? [first] : [first, last]) {
       const { keys, entries } = this.#leaves[at]!;
-      const end = this.#endWithin(at, high);
-      if (slot === 0 && end === keys.length) count += live ? this.#lives[at]! : keys.length;
-      else if (!live) count += Math.max(0, end - slot);
-      else for (let i = slot; i < end; i++) if (entries[i]!.sequence > 0) count++;
-      if (end < keys.length) break;
+      const start = at === first ? lowerBound(keys, low) : 0;
+      const end = at === last && high !== undefined ? lowerBound(keys, high) : keys.length;
+      if (start === 0 && end === keys.length) count += live ? this.#lives[at]! : keys.length;
+      else if (!live) count += end - start;
+      else for (let slot = start; slot < end; slot++) if (entries[slot]!.sequence > 0) count++;
     }
     return count;
+  }
+
+  /** The last leaf that may hold keys of a range; -1 when the range is empty. */
+  #lastLeafOf(low: string, high: string | undefined): number {
+    if (high === undefined) return this.#leaves.length - 1;
+    return high <= low ? -1 : this.#leafOf(high);
   }
 
   /** The leaf in which a key is, or would be. */
