@@ -12,6 +12,8 @@ import type { CancelTimer, Clock } from "./ports";
 export interface HousekeepingParts {
   readonly member: Member;
   readonly log: DurableLog;
+  /** Bytes written to the log since the start: about what the database was given. */
+  readonly loggedBytes: () => number;
   readonly clock: Clock;
   readonly jobs: DatabaseJobs;
   /** Apply may go on. */
@@ -21,7 +23,7 @@ export interface HousekeepingParts {
   readonly fatal: (error: unknown) => void;
 }
 
-/** A checkpoint is due when SQLite's write-ahead log is this large, */
+/** A checkpoint is due when so much was logged since the last, */
 const checkpointBytes = 64 * 1024 ** 2;
 /** when the last is this old, */
 const checkpointIntervalMs = 30_000;
@@ -40,6 +42,7 @@ export class Housekeeping {
   #stopAutoCompaction: CancelTimer = () => {};
   #checkpoint: Promise<void> | undefined;
   #checkpointedAtMs = 0;
+  #checkpointedAtBytes = 0;
   #compacting = false;
   /** Callers of a physical compaction, and of a defragmentation. */
   #compactionWaiters: (() => void)[] = [];
@@ -103,7 +106,7 @@ export class Housekeeping {
     if (member.state.pending || jobs.holding) return this.applied();
     member.state.flush();
     member.space.measureDatabase();
-    if (jobs.walBytes >= checkpointBytes) this.#runCheckpoint();
+    if (this.#parts.loggedBytes() - this.#checkpointedAtBytes >= checkpointBytes) this.#runCheckpoint();
   }
 
   #watchCheckpoint(): void {
@@ -120,7 +123,8 @@ export class Housekeeping {
 
   #runCheckpoint(): void {
     if (this.#checkpoint !== undefined || this.#stopped) return;
-    const { jobs, clock, log, member, logCut, fatal } = this.#parts;
+    const { jobs, clock, log, member, logCut, loggedBytes, fatal } = this.#parts;
+    this.#checkpointedAtBytes = loggedBytes();
     this.#checkpoint = jobs
       .checkpoint()
       .then(async (coveredIndex) => {

@@ -24,7 +24,7 @@ import { etcdClusterVersion } from "../version";
 import { WatchHub } from "../watch/hub";
 import { Applier, type ApplyObserver, commandVersion } from "./applier";
 import type { AutoCompaction } from "./auto-compaction";
-import { type InitialMember, openDataDirectory } from "./data-directory";
+import { type InitialMember, openDataDirectory, type OpenedData } from "./data-directory";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import { LeaseKeeper } from "./lease-keeper";
@@ -113,7 +113,8 @@ export class Member {
     options: MemberOptions,
     ports: Ports,
     events: MemberEvents,
-    opened: Awaited<ReturnType<typeof openDataDirectory>>,
+    opened: OpenedData,
+    loggedBytes: () => number,
   ) {
     const { log, recovered, database, databasePath, state, clusterId, memberId } = opened;
     const { clock } = ports;
@@ -200,6 +201,7 @@ export class Member {
     this.housekeeping = new Housekeeping({
       member: this,
       log,
+      loggedBytes,
       clock,
       jobs: ports.startDatabaseJobs(databasePath, state),
       wake: () => this.#loop.wake(),
@@ -249,15 +251,23 @@ export class Member {
 
   /** Opens the data directory and takes part in consensus. Use {@link ready} before serving clients. */
   static async start(options: MemberOptions, ports: Ports, events: MemberEvents): Promise<Member> {
+    let loggedBytes = 0;
     const opened = await openDataDirectory(
       {
         ...options,
         report: (message, fields) => events.log("info", message, fields),
-        ...(events.logObserver === undefined ? {} : { logObserver: events.logObserver }),
+        logObserver: {
+          monotonicMs: () => ports.clock.monotonicMs(),
+          synced(durationMs, bytes) {
+            loggedBytes += bytes;
+            events.logObserver?.synced?.(durationMs, bytes);
+          },
+          preparationFailed: (error) => events.logObserver?.preparationFailed?.(error),
+        },
       },
       ports,
     );
-    const member = new Member(options, ports, events, opened);
+    const member = new Member(options, ports, events, opened, () => loggedBytes);
     member.#begin();
     return member;
   }

@@ -64,7 +64,6 @@ export function applyObserver(metrics: Metrics): ApplyObserver {
 export function logObserver(metrics: Metrics): LogObserver {
   const { wal } = metrics;
   return {
-    monotonicMs: () => performance.now(),
     synced(durationMs, bytes) {
       wal.fsync.observe(durationMs / 1_000);
       wal.writtenBytes.inc(bytes);

@@ -6,6 +6,8 @@ import type { StateMachine } from "../../state/state-machine";
 import type { CheckpointOutcome, CopyOutcome, DatabaseJob, JobAnswer, JobRequest } from "./worker";
 import workerText from "./worker.ts" with { type: "text" };
 
+/** As `sqlite.ts` creates databases. */
+const pageBytes = 4096;
 /** Above this, SQLite's WAL is started over, which holds apply for some milliseconds. */
 const walBytesMax = 32 * 1024 ** 2;
 /** The longest that a RESTART waits for readers before it lets go. */
@@ -91,7 +93,7 @@ class WorkerJobs implements DatabaseJobs {
   takeSnapshotFile(path: string): Promise<SnapshotFile> {
     return this.#queue(async () => {
       for (let tries = 1; ; tries++) {
-        if (await this.#pass()) break;
+        if ((await this.#pass()).complete) break;
         if (tries >= checkpointTriesMax) {
           throw new DatabaseJobError(
             "readers keep the database file from being brought up to date; try again",
@@ -125,9 +127,10 @@ class WorkerJobs implements DatabaseJobs {
   }
 
   async #checkpoint(): Promise<LogIndex> {
-    await this.#pass();
-    // Only a pass that no writer or reader disturbs lets SQLite write its WAL from the beginning again.
-    if (this.walBytes > walBytesMax && !this.state.pending) {
+    const { logPages } = await this.#pass();
+    // Only a pass that no writer or reader disturbs lets SQLite write its WAL from the beginning again. The file's
+    // own size says nothing: it stays at its largest.
+    if (logPages * pageBytes > walBytesMax && !this.state.pending) {
       this.#holding = true;
       this.state.holdTransactions(true);
       try {
@@ -147,8 +150,8 @@ class WorkerJobs implements DatabaseJobs {
     return this.#covered;
   }
 
-  /** Commits and copies pages beside everyone's work; false when readers kept some of them back. */
-  async #pass(): Promise<boolean> {
+  /** Commits and copies pages beside everyone's work; incomplete when readers kept some of them back. */
+  async #pass(): Promise<{ readonly complete: boolean; readonly logPages: number }> {
     if (!this.state.pending) this.state.flush();
     const index = this.state.flushedIndex;
     const outcome = await this.#run<CheckpointOutcome>({
@@ -158,7 +161,7 @@ class WorkerJobs implements DatabaseJobs {
     });
     const complete = !outcome.busy && outcome.checkpointedPages === outcome.logPages;
     if (complete) this.#covered = Math.max(this.#covered, index);
-    return complete;
+    return { complete, logPages: outcome.logPages };
   }
 
   #run<Outcome>(job: DatabaseJob): Promise<Outcome> {
