@@ -63,22 +63,22 @@ export class VirtualClock implements Clock {
 
   /** Lets time pass until the promise is settled, and returns its value; throws when that takes too long. */
   settle<Value>(promise: Promise<Value>, withinMs = 60_000): Value {
-    let outcome: { value: Value } | { error: unknown } | undefined;
+    const settled: { outcome?: { value: Value } | { error: unknown } } = {};
     promise.then(
       (value) => {
-        outcome = { value };
+        settled.outcome = { value };
       },
       (error: unknown) => {
-        outcome = { error };
+        settled.outcome = { error };
       },
     );
     drainMicrotasks();
     const untilMs = this.#nowMs + withinMs;
-    while (outcome === undefined) {
+    while (settled.outcome === undefined) {
       if (!this.step(untilMs)) throw new Error(`nothing came of it within ${withinMs} virtual ms`);
     }
-    if ("error" in outcome) throw outcome.error;
-    return outcome.value;
+    if ("error" in settled.outcome) throw settled.outcome.error;
+    return settled.outcome.value;
   }
 
   #before(a: Event, b: Event): boolean {

@@ -42,7 +42,9 @@ const files = [
 export function setTraps(): () => void {
   const spies = [
     ...clocks.map(([owner, name]) =>
-      spyOn(owner as unknown as Record<string, (...rest: unknown[]) => unknown>, name).mockImplementation(trap(name)),
+      spyOn(owner as unknown as Record<string, (...rest: unknown[]) => unknown>, name).mockImplementation(
+        trap(name),
+      ),
     ),
     ...files.map((name) =>
       spyOn(fs as unknown as Record<string, (...rest: unknown[]) => unknown>, name).mockImplementation(
