@@ -55,12 +55,14 @@ export class Journal {
   /** Reads open no transaction that would outlive them; set while a checkpoint must get through. */
   readsAlone = false;
   #state: "closed" | "reading" | "writing" = "closed";
-  readonly #begin: Statement;
+  readonly #beginRead: Statement;
+  readonly #beginWrite: Statement;
   readonly #commit: Statement;
   readonly #save: Statement;
 
   constructor(readonly database: Database) {
-    this.#begin = database.prepare("BEGIN");
+    this.#beginRead = database.prepare("BEGIN");
+    this.#beginWrite = database.prepare("BEGIN IMMEDIATE");
     this.#commit = database.prepare("COMMIT");
     this.#save = database.prepare(
       `INSERT INTO position VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (id) DO UPDATE SET
@@ -98,13 +100,13 @@ export class Journal {
   /** Should precede reads of rows. */
   read(): void {
     if (this.#state !== "closed" || this.readsAlone) return;
-    this.#begin.run();
+    this.#beginRead.run();
     this.#state = "reading";
   }
 
   /** Must precede every write of a row. */
   write(bytes: number): void {
-    if (this.#state === "closed") this.#begin.run();
+    if (this.#state === "closed") this.#beginWrite.run();
     this.#state = "writing";
     this.bytes += bytes;
   }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { create } from "@bufbuild/protobuf";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RangeRequestSchema } from "../../proto/gen/etcd/rpc_pb";
@@ -123,4 +123,18 @@ test("the check agrees with the state about sound rows and names a changed one",
   expect(await jobs.checkIntegrity()).toEqual(["19 rows were found where 20 were written"]);
   expect(await failureOf(jobs.takeSnapshotFile(join(directory, "snapshot.db")))).toContain("damaged");
   expect(existsSync(join(directory, "snapshot.db"))).toBe(false);
+});
+
+test("after a checkpoint has failed once none is tried again", async () => {
+  put("k");
+  expect(await jobs.checkpoint()).toBe(1);
+  const missing = startDatabaseJobs(join(directory, "missing", "state.db"), state);
+  expect(await failureOf(missing.takeSnapshotFile(join(directory, "snapshot.db")))).toContain(
+    "unable to open",
+  );
+  mkdirSync(join(directory, "missing"));
+  await Bun.write(join(directory, "missing", "state.db"), Bun.file(path));
+  expect(await failureOf(missing.checkpoint())).toContain("unable to open");
+  expect(missing.coveredIndex).toBe(0);
+  await missing.close();
 });

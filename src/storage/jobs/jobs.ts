@@ -32,8 +32,8 @@ export interface SnapshotFile {
 /**
  * Runs checkpoints and copies of one state database in a Worker, one job at a time. Duties of the member: call
  * `checkpoint` now and then (every few seconds), apply nothing while `holding` is true (a write would block the
- * event loop for those milliseconds), cut the log only up to `coveredIndex`, and end the process when a checkpoint
- * fails.
+ * event loop for those milliseconds), cut the log only up to `coveredIndex`, and end the process when `checkpoint`
+ * rejects; after one failure, also inside `takeSnapshotFile`, every further one rejects too.
  */
 export interface DatabaseJobs {
   /** Entries up to here are in the synced database file: the log may be cut up to it. */
@@ -63,6 +63,8 @@ class WorkerJobs implements DatabaseJobs {
   #sequence = 0;
   #covered: LogIndex = 0;
   #holding = false;
+  /** The first failure of a checkpoint; after it none is tried again. */
+  #broken: unknown = undefined;
   /** The end of the queue of jobs. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -136,11 +138,7 @@ class WorkerJobs implements DatabaseJobs {
       try {
         this.state.flush();
         const index = this.state.flushedIndex;
-        const outcome = await this.#run<CheckpointOutcome>({
-          kind: "checkpoint",
-          mode: "RESTART",
-          busyTimeoutMs: restartTimeoutMs,
-        });
+        const outcome = await this.#runCheckpoint("RESTART");
         if (!outcome.busy) this.#covered = index;
       } finally {
         this.state.holdTransactions(false);
@@ -154,14 +152,21 @@ class WorkerJobs implements DatabaseJobs {
   async #pass(): Promise<{ readonly complete: boolean; readonly logPages: number }> {
     if (!this.state.pending) this.state.flush();
     const index = this.state.flushedIndex;
-    const outcome = await this.#run<CheckpointOutcome>({
-      kind: "checkpoint",
-      mode: "PASSIVE",
-      busyTimeoutMs: 0,
-    });
+    const outcome = await this.#runCheckpoint("PASSIVE");
     const complete = !outcome.busy && outcome.checkpointedPages === outcome.logPages;
     if (complete) this.#covered = Math.max(this.#covered, index);
     return { complete, logPages: outcome.logPages };
+  }
+
+  /** A sync that failed once may succeed later without having written: so the first failure is the last try. */
+  async #runCheckpoint(mode: "PASSIVE" | "RESTART"): Promise<CheckpointOutcome> {
+    if (this.#broken !== undefined) throw this.#broken;
+    try {
+      return await this.#run({ kind: "checkpoint", mode, busyTimeoutMs: restartTimeoutMs });
+    } catch (error) {
+      this.#broken = error;
+      throw error;
+    }
   }
 
   #run<Outcome>(job: DatabaseJob): Promise<Outcome> {

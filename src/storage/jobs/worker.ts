@@ -48,6 +48,11 @@ function checkpoint(path: string, mode: string, busyTimeoutMs: number): Checkpoi
     database.run("PRAGMA synchronous = FULL");
     const row = database.query<unknown, []>(`PRAGMA wal_checkpoint(${mode})`).values()[0] as number[];
     return { busy: row[0] !== 0, logPages: row[1]!, checkpointedPages: row[2]! };
+  } catch (error) {
+    // A lock in the way is no failure; anything else leaves it open what is on the disk.
+    const { code } = error as { code?: unknown };
+    if (typeof code !== "string" || !code.startsWith("SQLITE_BUSY")) throw error;
+    return { busy: true, logPages: 0, checkpointedPages: 0 };
   } finally {
     database.close(true);
   }
