@@ -131,10 +131,14 @@ function readInt64(bytes: Uint8Array, offset: number): bigint {
   }
 }
 
-/** Finds the parts of a record that this module wrote. */
-export function parseRecord(record: Uint8Array, fields: RecordFields = new RecordFields()): RecordFields {
-  assert(record[0] === keyTag, "a record begins with its key");
-  let at = readVarint(record, 1);
+/** Finds the parts of a record that this module wrote, and that reaches from `start` to the end of the bytes. */
+export function parseRecord(
+  record: Uint8Array,
+  fields: RecordFields = new RecordFields(),
+  start = 0,
+): RecordFields {
+  assert(record[start] === keyTag, "a record begins with its key");
+  let at = readVarint(record, start + 1);
   fields.keyStart = at;
   at += readValue;
   fields.keyEnd = at;

@@ -1,7 +1,7 @@
 /** The rows of the revisions table: appended once, read by sequence number, removed by compaction. */
 import type { Statement } from "bun:sqlite";
 import type { Revision } from "../../ids";
-import { open, seal } from "../../storage/seal";
+import { open, plainKeyId, seal, sealOverheadBytes } from "../../storage/seal";
 import { DamagedStateError } from "../damage";
 import type { Journal } from "../position";
 import { rowChecksum } from "../row-sum";
@@ -100,17 +100,19 @@ export class RevisionRows {
     return rows.map(fromValues);
   }
 
-  /** All rows, in order, checked; for the rebuild of the index. */
-  *all(): Generator<RevisionRow & { readonly checksum: number }> {
-    // Pages instead of one open statement, so that the loop body may use the connection as it likes.
-    const statement = this.#journal.database.prepare(
-      `SELECT ${columns} FROM revisions WHERE sequence > ?1 ORDER BY sequence LIMIT 1000`,
-    );
+  /**
+   * All rows, in order, checked; for the rebuild of the index. The record reaches from `start` to the end of the
+   * bytes: making a view of each row's bytes would cost a fifth of the whole start.
+   */
+  *all(): Generator<RevisionRow & { readonly start: number; readonly checksum: number }> {
     for (let last = 0; ;) {
-      const rows = statement.values(last) as RowValues[];
+      const rows = this.#page.values(last, 1000) as RowValues[];
       for (const row of rows) {
-        const [sequence, main, sub, checksum] = row;
-        yield { sequence, main, sub, checksum, record: checked(row, sequence) };
+        const [sequence, main, sub, checksum, sealed] = row;
+        verify(row, sequence);
+        const plain = sealed[0] === plainKeyId;
+        const record = plain ? sealed : open(sealed);
+        yield { sequence, main, sub, checksum, record, start: plain ? sealOverheadBytes : 0 };
         last = sequence;
       }
       if (rows.length === 0) return;
@@ -150,9 +152,12 @@ function fromValues(row: RowValues): RevisionRow {
 /** The record in a row, once its checksum and number have been seen to fit. */
 function checked(row: RowValues | undefined, expected: number): Uint8Array {
   if (row === undefined) throw new DamagedStateError(`row ${expected} is missing`);
-  const [sequence, main, sub, checksum, sealed] = row;
+  verify(row, expected);
+  return open(row[4]);
+}
+
+function verify([sequence, main, sub, checksum, sealed]: RowValues, expected: number): void {
   if (sequence !== expected || rowChecksum(sealed, sequence, main, sub) !== checksum) {
     throw new DamagedStateError(`row ${expected} does not match its checksum`);
   }
-  return open(sealed);
 }

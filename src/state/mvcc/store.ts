@@ -59,7 +59,7 @@ export class MvccStore {
     const fields = new RecordFields();
     let previousMain = 0;
     let previousSub = -1;
-    for (const { sequence, main, sub, record, checksum } of this.rows.all()) {
+    for (const { sequence, main, sub, record, start, checksum } of this.rows.all()) {
       const ordered = main > previousMain || (main === previousMain && sub > previousSub);
       if (!ordered || main > position.revision || sequence >= position.nextSequence) {
         throw new DamagedStateError(`row ${sequence} (revision ${main}.${sub}) is out of order`);
@@ -67,7 +67,7 @@ export class MvccStore {
       previousMain = main;
       previousSub = sub;
       sum.add(checksum);
-      parseRecord(record, fields);
+      parseRecord(record, fields, start);
       if (fields.mod !== main) throw new DamagedStateError(`row ${sequence} holds another revision`);
       const key = Buffer.prototype.latin1Slice.call(record, fields.keyStart, fields.keyEnd);
       const lease = fields.lease === 0n ? undefined : this.leases.get(fields.lease);
