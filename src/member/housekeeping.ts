@@ -32,6 +32,10 @@ const checkpointPauseMs = 5_000;
 /** Pages given back in one step. */
 const vacuumPages = 64;
 const vacuumPauseMs = 5;
+/** While a reader keeps compacted rows, they are looked at this often. */
+const pinnedPauseMs = 200;
+/** Reading leaves a transaction open until the next commit, so one is made at least this often. */
+const idleFlushMs = 1_000;
 /** While apply is held for a checkpoint, its end is looked for this often. */
 const holdPollMs = 1;
 
@@ -58,6 +62,7 @@ export class Housekeeping {
     const { member, clock } = this.#parts;
     this.#checkpointedAtMs = clock.monotonicMs();
     this.#watchCheckpoint();
+    this.#flushWhenIdle();
     if (member.state.compactionPending) this.compact();
     const { autoCompaction } = member.options;
     if (autoCompaction === undefined) return;
@@ -109,6 +114,15 @@ export class Housekeeping {
     if (this.#parts.loggedBytes() - this.#checkpointedAtBytes >= checkpointBytes) this.#runCheckpoint();
   }
 
+  #flushWhenIdle(): void {
+    const { member, clock } = this.#parts;
+    clock.after(idleFlushMs, () => {
+      if (this.#stopped) return;
+      if (member.state.flushable) this.#guarded(() => this.#flush());
+      this.#flushWhenIdle();
+    });
+  }
+
   #watchCheckpoint(): void {
     const { member, clock, jobs } = this.#parts;
     clock.after(1_000, () => {
@@ -149,15 +163,15 @@ export class Housekeeping {
     this.#compactionStep();
   }
 
-  #compactionStep(): void {
+  #compactionStep(pauseMs: number = this.#parts.member.options.compactionPauseMs): void {
     const { member, clock, jobs } = this.#parts;
-    clock.after(member.options.compactionPauseMs, () => {
+    clock.after(pauseMs, () => {
       this.#guarded(() => {
         if (this.#stopped) return;
         if (jobs.holding || member.state.pending) return this.#compactionStep();
         const step = member.state.compactionStep(member.options.compactionBatchRows);
         this.applied();
-        if (!step.done) return this.#compactionStep();
+        if (!step.done) return this.#compactionStep(step.waiting ? pinnedPauseMs : undefined);
         this.#compacting = false;
         for (const waiter of this.#compactionWaiters.splice(0)) waiter();
         this.#vacuum();

@@ -142,14 +142,29 @@ export class KvService {
     return encodeDeleteRange(this.#member.headers.field(result.revision), result.deleted, result.previous);
   }
 
-  async txn(request: TxnRequest): Promise<TxnResponse> {
+  async txn(request: TxnRequest, call: Call): Promise<TxnResponse> {
     checkTxn(request, this.#options.txnOpsMax);
     if (isReadOnlyTxn(request)) {
       if (!isSerializableTxn(request)) await this.#member.linearizable();
-      return this.#withHeader(this.#member.state.readTxn(request), this.#member.revision);
+      return this.#readTxn(request, call);
     }
     const result = await this.#member.write({ case: "txn", value: request }, "txn");
     return this.#withHeader(result.response, result.revision);
+  }
+
+  /** Almost always one slice; a txn with large ranges lets other work in between. */
+  async #readTxn(request: TxnRequest, call: Call): Promise<TxnResponse> {
+    const { revision } = this.#member;
+    const sliced = this.#member.state.readTxnSliced(request);
+    try {
+      for (;;) {
+        const response = sliced.next();
+        if (response !== undefined) return this.#withHeader(response, revision);
+        await this.#breathe(call);
+      }
+    } finally {
+      sliced.close();
+    }
   }
 
   #withHeader(response: TxnResponse, revision: number): TxnResponse {

@@ -87,7 +87,7 @@ export class MaintenanceService {
 
   async hashKV(request: HashKVRequest, call: Call): Promise<HashKVResponse> {
     if (request.revision > BigInt(Number.MAX_SAFE_INTEGER)) throw refuse("futureRev");
-    const asked = request.revision < 0n ? 0 : toCounter(request.revision, "revision");
+    const asked = toCounter(request.revision, "revision");
     const { hash, compactRevision, hashRevision, revision } = await this.#hash(asked, call);
     return create(HashKVResponseSchema, {
       header: this.#member.headers.message(revision),
