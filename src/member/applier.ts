@@ -1,23 +1,20 @@
 /** Where a committed entry meets the state, and everyone who cares about its outcome is told. */
-import { fromBinary } from "@bufbuild/protobuf";
 import { assert } from "../assert";
 import { decodeConfigurationChange } from "../consensus/configuration-change";
 import type { Raft } from "../consensus/raft";
 import type { Entry } from "../consensus/types";
 import { toCounter, type LogIndex } from "../ids";
-import { type Command, CommandSchema } from "../proto/gen/keelson/command_pb";
+import type { Command } from "../proto/gen/keelson/command_pb";
 import type { Applied, ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
 import type { WatchHub } from "../watch/hub";
+import { decodeCommand } from "./command-codec";
 import type { LeaseKeeper } from "./lease-keeper";
 import type { Clock } from "./ports";
 import type { Proposal, Proposals } from "./proposals";
 
 /** The version of the command envelope that this build writes and understands. */
 export const commandVersion = 1;
-
-/** A request may nest a hundred deep on the wire; the envelope must not make an accepted one unreadable. */
-const commandDepthMax = 128;
 
 export interface ApplierHost {
   /** True while the database must not be written (the last pass of a checkpoint). */
@@ -80,7 +77,7 @@ export class Applier {
     }
     const startedAtMs = clock.monotonicMs();
     const proposal = proposals.take(entry.index, entry.term);
-    const command = proposal?.command ?? decodeCommand(entry);
+    const command = proposal?.command ?? commandOf(entry);
     const work = { entry, proposal, command, startedAtMs };
     return this.#finish(work, state.apply(entry.index, entry.term, command));
   }
@@ -152,9 +149,9 @@ export class Applier {
   }
 }
 
-function decodeCommand(entry: Entry): Command | undefined {
+function commandOf(entry: Entry): Command | undefined {
   if (entry.data.length === 0) return undefined;
-  const command = fromBinary(CommandSchema, entry.data, { recursionLimit: commandDepthMax });
+  const command = decodeCommand(entry.data);
   assert(
     command.version === commandVersion,
     `log entry ${entry.index} has command version ${command.version}, this build knows ${commandVersion}: ` +

@@ -1,10 +1,10 @@
 /** Who waits for which log entry. */
-import { toBinary } from "@bufbuild/protobuf";
 import type { Raft } from "../consensus/raft";
 import { refuse } from "../errors";
 import type { LogIndex, Term } from "../ids";
-import { type Command, CommandSchema } from "../proto/gen/keelson/command_pb";
+import type { Command } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
+import { encodeCommand } from "./command-codec";
 
 /** A proposal on its way, with the times at which it passed the stations (monotonic milliseconds). */
 export interface Proposal {
@@ -39,7 +39,7 @@ export class Proposals {
 
   /** Resolves with the outcome of apply; rejects with `requestTooLarge` before anything happened. */
   submit(command: Command, nowMs: number): Promise<ApplyResult> {
-    const payload = toBinary(CommandSchema, command);
+    const payload = encodeCommand(command);
     if (payload.length > this.#requestBytesMax) throw refuse("requestTooLarge");
     return new Promise((resolve, reject) => {
       this.#queued.push({ command, submittedAtMs: nowMs, term: 0, resolve, reject });

@@ -19,6 +19,13 @@ export function writeVarint(target: Uint8Array, offset: number, value: number): 
   return at;
 }
 
+/** Bytes that a 64-bit value takes as a varint; negative numbers take ten. */
+export function varint64Size(value: bigint): number {
+  const high = Number(BigInt.asUintN(32, value >> 32n));
+  const bits = high === 0 ? 32 - Math.clz32(Number(BigInt.asUintN(32, value))) : 64 - Math.clz32(high);
+  return Math.max(1, Math.ceil(bits / 7));
+}
+
 /** Writes a 64-bit value as a varint, in 32-bit arithmetic; returns the offset behind it. */
 export function writeVarint64(target: Uint8Array, offset: number, value: bigint): number {
   let low = Number(BigInt.asUintN(32, value));
