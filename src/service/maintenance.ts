@@ -87,13 +87,15 @@ export class MaintenanceService {
 
   async hashKV(request: HashKVRequest, call: Call): Promise<HashKVResponse> {
     if (request.revision > BigInt(Number.MAX_SAFE_INTEGER)) throw refuse("futureRev");
-    const asked = toCounter(request.revision, "revision");
+    // A negative revision, whichever, lies before everything; etcd repeats it in its answer.
+    const negative = request.revision < 0n;
+    const asked = negative ? -1 : toCounter(request.revision, "revision");
     const { hash, compactRevision, hashRevision, revision } = await this.#hash(asked, call);
     return create(HashKVResponseSchema, {
       header: this.#member.headers.message(revision),
       hash,
       compactRevision: BigInt(compactRevision),
-      hashRevision: BigInt(hashRevision),
+      hashRevision: negative && hashRevision === -1 ? request.revision : BigInt(hashRevision),
     });
   }
 
