@@ -48,6 +48,8 @@ export interface Disk {
   makeDirectory(path: string): void;
   rename(from: string, to: string): void;
   remove(path: string): void;
+  /** As `remove`, off the event loop: taking a large file away can last tens of milliseconds. */
+  removeLater(path: string): Promise<void>;
   /** Makes creations, renames and removals inside the directory durable. */
   syncDirectory(directory: string): void;
   /** Bytes that this process may still write. */

@@ -18,6 +18,7 @@ export function wrapSyncs(disk: Disk, around: (sync: () => Promise<void>) => Pro
     makeDirectory: (path) => disk.makeDirectory(path),
     rename: (from, to) => disk.rename(from, to),
     remove: (path) => disk.remove(path),
+    removeLater: (path) => disk.removeLater(path),
     syncDirectory: (directory) => disk.syncDirectory(directory),
     freeBytes: (directory) => disk.freeBytes(directory),
   };

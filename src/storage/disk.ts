@@ -14,6 +14,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
+import { unlink } from "node:fs/promises";
 import type { Disk, DiskFile } from "../member/ports";
 import { libc, systemError } from "./libc";
 
@@ -102,6 +103,7 @@ export function systemDisk(): Disk {
     },
     rename: renameSync,
     remove: unlinkSync,
+    removeLater: (path) => unlink(path),
     syncDirectory: (directory) => {
       const descriptor = openSync(directory, "r");
       try {

@@ -376,6 +376,10 @@ export class SimulatedDisk implements Disk {
     this.#afterStep();
   }
 
+  async removeLater(path: string): Promise<void> {
+    this.remove(path);
+  }
+
   syncDirectory(path: string): void {
     this.#step();
     this.#afterStep();

@@ -16,7 +16,7 @@ import type { DurableLog, LogIdentity, LogObserver, RecoveredLog } from "./types
 export { LogClosedError, LogDamagedError, LogFailedError, LogFullError, LogVersionError } from "./errors";
 
 /** The size at which a segment ends and the next one begins, in bytes. */
-export const segmentBytesDefault = 64 * 1024 ** 2;
+export const segmentBytesDefault = 16 * 1024 ** 2;
 const noHardState: HardState = { term: 0, vote: noMember, commit: 0 };
 
 export interface CreateLogOptions {
@@ -120,7 +120,7 @@ export async function openLog(
   try {
     checkReach(scan, options.appliedIndex);
     const repaired = leftoversOf(scan);
-    removeInOrder(
+    await removeInOrder(
       directory,
       disk,
       scan.spare === undefined ? scan.obsolete : [...scan.obsolete, scan.spare.path],

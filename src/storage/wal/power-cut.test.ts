@@ -7,6 +7,7 @@ import type { Entry, HardState } from "../../consensus/types";
 import type { Disk, DiskFile } from "../../member/ports";
 import { SeededRng } from "../../rng";
 import { PowerCutError, SimulatedDisk } from "../../../test/sim/disk";
+import { wrapSyncs } from "../disk-wrap";
 import { createLog, LogFailedError, LogFullError, logExists, openLog } from "./log";
 import type { DurableLog, LogBatch, RecoveredLog } from "./types";
 
@@ -289,33 +290,19 @@ class Driver {
 type Wrap = (disk: Disk) => Disk;
 const sound: Wrap = (disk) => disk;
 
-function withSync(sync: (file: DiskFile) => Promise<void>): Wrap {
-  return (disk) => ({
-    list: (path) => disk.list(path),
-    makeDirectory: (path) => disk.makeDirectory(path),
-    rename: (from, to) => disk.rename(from, to),
-    remove: (path) => disk.remove(path),
-    syncDirectory: (path) => disk.syncDirectory(path),
-    freeBytes: (path) => disk.freeBytes(path),
-    open: (path, mode) => {
-      const file = disk.open(path, mode);
-      return { ...file, sync: () => sync(file) };
-    },
-  });
-}
-
 /** A build that answers before the sync is done. */
-const answersEarly = withSync((file) => {
-  file.sync().catch(() => {});
-  return Promise.resolve();
-});
+const answersEarly: Wrap = (disk) =>
+  wrapSyncs(disk, (sync) => {
+    sync().catch(() => {});
+    return Promise.resolve();
+  });
 
 /** A build that takes a failed sync for a good one. */
-const swallowsErrors = withSync((file) => file.sync().catch(() => {}));
+const swallowsErrors: Wrap = (disk) => wrapSyncs(disk, (sync) => sync().catch(() => {}));
 
 /** A build that forgets to sync directories (etcd issue 6368). */
 const forgetsDirectories: Wrap = (disk) => ({
-  ...withSync((file) => file.sync())(disk),
+  ...wrapSyncs(disk, (sync) => sync()),
   syncDirectory: () => {},
 });
 

@@ -123,9 +123,9 @@ export function scanAgain(directory: string, disk: Disk, before: Scan): Scan {
 }
 
 /** Removes the oldest segments one at a time, so that a power cut never leaves a hole between two others. */
-export function removeInOrder(directory: string, disk: Disk, paths: readonly string[]): void {
+export async function removeInOrder(directory: string, disk: Disk, paths: readonly string[]): Promise<void> {
   for (const path of paths) {
-    disk.remove(path);
+    await disk.removeLater(path);
     disk.syncDirectory(directory);
   }
 }

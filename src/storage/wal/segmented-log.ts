@@ -507,7 +507,7 @@ export class SegmentedLog implements DurableLog {
     const removed = this.#index.removeOldest(count);
     for (const { file } of removed) file.close();
     try {
-      removeInOrder(
+      await removeInOrder(
         this.#directory,
         this.#disk,
         removed.map(({ path }) => path),
