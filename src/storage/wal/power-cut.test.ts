@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import type { Entry, HardState } from "../../consensus/types";
-import type { Disk, DiskFile } from "../../member/ports";
+import type { Disk } from "../../member/ports";
 import { SeededRng } from "../../rng";
 import { PowerCutError, SimulatedDisk } from "../../../test/sim/disk";
 import { wrapSyncs } from "../disk-wrap";
