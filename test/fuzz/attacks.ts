@@ -470,6 +470,7 @@ export const attacks: readonly Attack[] = [
       const answer = await fetch(`${server.url}/v3/kv/put`, {
         method: "POST",
         body: JSON.stringify({ key: "ZnV6eg==", value: "A".repeat(8 * 1024 * 1024) }),
+        signal: AbortSignal.timeout(10_000),
       }).catch(() => undefined);
       if (answer?.ok === true) findings.wrong.push("8 MiB over JSON were taken");
       client.close();

@@ -166,8 +166,11 @@ export class GrpcClient {
       } else
         resolve({ httpStatus, status, frames, reset: stream.rstCode === 0 ? undefined : stream.rstCode });
     });
-    stream.write(bytes);
-    if (options.halfClose !== false) stream.end();
+    // Node's HTTP/2 ends a GET by itself; a body after that would leave the stream open forever.
+    if (options.headers?.[":method"] !== "GET") {
+      stream.write(bytes);
+      if (options.halfClose !== false) stream.end();
+    }
     return promise;
   }
 
