@@ -32,6 +32,8 @@ const checkpointPauseMs = 5_000;
 /** Pages given back in one step. */
 const vacuumPages = 64;
 const vacuumPauseMs = 5;
+/** Rows that one step of a compaction looks at: about a third of a millisecond. */
+const compactionStepRows = 125;
 /** While a reader keeps compacted rows, they are looked at this often. */
 const pinnedPauseMs = 200;
 /** Reading leaves a transaction open until the next commit, so one is made at least this often. */
@@ -160,18 +162,22 @@ export class Housekeeping {
   compact(): void {
     if (this.#compacting) return;
     this.#compacting = true;
-    this.#compactionStep();
+    this.#compactionStep(0);
   }
 
-  #compactionStep(pauseMs: number = this.#parts.member.options.compactionPauseMs): void {
+  /** A batch is spread over its pause in small steps, because each step is time that a put waits. */
+  #compactionStep(pauseMs: number): void {
     const { member, clock, jobs } = this.#parts;
+    const { compactionBatchRows, compactionPauseMs } = member.options;
+    const rows = Math.min(compactionStepRows, compactionBatchRows);
+    const nextPauseMs = (compactionPauseMs * rows) / compactionBatchRows;
     clock.after(pauseMs, () => {
       this.#guarded(() => {
         if (this.#stopped) return;
-        if (jobs.holding || member.state.pending) return this.#compactionStep();
-        const step = member.state.compactionStep(member.options.compactionBatchRows);
+        if (jobs.holding || member.state.pending) return this.#compactionStep(nextPauseMs);
+        const step = member.state.compactionStep(rows);
         this.applied();
-        if (!step.done) return this.#compactionStep(step.waiting ? pinnedPauseMs : undefined);
+        if (!step.done) return this.#compactionStep(step.waiting ? pinnedPauseMs : nextPauseMs);
         this.#compacting = false;
         for (const waiter of this.#compactionWaiters.splice(0)) waiter();
         this.#vacuum();
