@@ -52,21 +52,6 @@ export const knownDifferences: readonly KnownDifference[] = [
     },
   },
   {
-    name: "the parser's own words for malformed JSON",
-    reason: "the text comes from the JSON library of each server; HTTP status and code are compared",
-    fits({ step, reference, subject }) {
-      if (step.kind !== "http") return false;
-      const [theirs, ours] = [field(reference, "body"), field(subject, "body")];
-      return (
-        field(reference, "status") === 400 &&
-        field(subject, "status") === 400 &&
-        field(theirs, "code") === 3 &&
-        field(ours, "code") === 3 &&
-        String(field(ours, "message") ?? "") !== ""
-      );
-    },
-  },
-  {
     name: "the hash at the compacted revision",
     reason:
       "etcd answers it from memory with the hash it computed while compacting, over the rows since the compaction " +
