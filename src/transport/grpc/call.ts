@@ -1,22 +1,21 @@
 /** One gRPC call: its metadata, its deadline, its end. What unary calls and streams have in common. */
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { InvariantError } from "../../assert";
 import { GrpcCode, refuse, StoreError } from "../../errors";
 import type { Answer, Call } from "../call";
 import { EncodedMessage } from "../call";
+import type { RequestHeaders } from "../http2/request";
+import type { Http2Stream, StreamReceiver } from "../http2/stream";
 import type { BoundMethod, Method } from "../methods";
+import type { CallHead } from "./call-head";
 import type { Connection } from "./connection";
 import type { ServerCore } from "./core";
-import { FrameReader } from "./frames";
-import { encodeGrpcMessage, isUtf8, metadataValue } from "./metadata";
+import type { FrameReader } from "./frames";
+import { encodeGrpcMessage } from "./metadata";
 import { wireProblem } from "./wire-check";
 
-const respondWithTrailers = { waitForTrailers: true, sendDate: false } as const;
-const respondAndEnd = { endStream: true, sendDate: false } as const;
 const ignoreUnknownFields = { readUnknownFields: false } as const;
-const okTrailers = { "grpc-status": "0" } as const;
 
 export function deadlineExceeded(): StoreError {
   return new StoreError(GrpcCode.deadlineExceeded, "context deadline exceeded", false);
@@ -55,7 +54,7 @@ export function decodeRequest(
   }
 }
 
-export abstract class GrpcCall implements Call {
+export abstract class GrpcCall implements Call, StreamReceiver {
   readonly door = "grpc";
   canceled = false;
   deadlineAtMs: number | undefined;
@@ -67,17 +66,16 @@ export abstract class GrpcCall implements Call {
   #deadlineTicket = 0;
   #listeners: (() => void)[] | undefined;
   #accounted = 0;
-  #watchesClose = false;
 
   constructor(
     readonly connection: Connection,
-    readonly stream: ServerHttp2Stream,
+    readonly stream: Http2Stream,
     readonly bound: BoundMethod,
-    readonly headers: IncomingHttpHeaders,
-    readonly contentType: string,
+    readonly headers: RequestHeaders,
+    readonly head: CallHead,
   ) {
     this.core = connection.core;
-    this.startedAtMs = performance.now();
+    this.startedAtMs = connection.session.chunkAtMs;
   }
 
   get method(): DescMethod {
@@ -89,7 +87,7 @@ export abstract class GrpcCall implements Call {
   }
 
   metadata(name: string): string | undefined {
-    return metadataValue(this.headers, name);
+    return this.headers.get(name);
   }
 
   onCancel(listener: () => void): void {
@@ -98,11 +96,11 @@ export abstract class GrpcCall implements Call {
     else this.#listeners.push(listener);
   }
 
-  /** Takes the call into the books. `timeoutMs` is what its client said, if it did. */
-  open(timeoutMs: number | undefined): void {
-    this.core.calls.add(this);
+  /** Takes the call into the books. */
+  open(): void {
     this.connection.activeCalls++;
     this.core.settings.observer.started?.(this.row);
+    const { timeoutMs } = this.head;
     if (timeoutMs !== undefined) {
       this.deadlineAtMs = this.startedAtMs + timeoutMs;
       this.#deadlineTicket = this.core.deadlines.arm(this, this.deadlineAtMs);
@@ -128,9 +126,14 @@ export abstract class GrpcCall implements Call {
     this.#cancel();
   }
 
-  abstract onData(chunk: Uint8Array): void;
-  /** The client half-closed. */
+  abstract onData(bytes: Uint8Array, start: number, end: number): void;
   abstract onEnd(): void;
+  onDrain(): void {}
+
+  /** Everything was sent, the status OK as well. A call that failed is over already. */
+  onFinished(): void {
+    if (!this.over) this.close(GrpcCode.ok);
+  }
 
   /**
    * The checks in etcd's order (etcd-wire 6): learner, client-api-version, hasleader. Throws the refusal.
@@ -142,20 +145,13 @@ export abstract class GrpcCall implements Call {
     if (rule !== "serve" && member.isLearner() && !(rule === "serializable" && serializable)) {
       throw refuse("notSupportedForLearner");
     }
-    const version = this.metadata("client-api-version");
-    if (version !== undefined && !isUtf8(version)) throw refuse("invalidClientAPIVersion");
+    const { version, versionIsUtf8, hasLeader } = this.head;
+    if (!versionIsUtf8) throw refuse("invalidClientAPIVersion");
     observer.clientRequest?.(type, version === undefined ? "unknown" : this.core.versionLabel(version));
-    if (this.headers["hasleader"] === "true") {
+    if (hasLeader) {
       if (!member.leaderKnown()) throw refuse("noLeader");
       if (type === "stream") this.core.leaderWatchers.add(this);
     }
-  }
-
-  /** Learns of the client's leaving from now on. Left out while a call is answered at once. */
-  protected watchClose(): void {
-    if (this.#watchesClose) return;
-    this.#watchesClose = true;
-    this.stream.on("close", () => this.abandon());
   }
 
   /** Counts bytes that the call holds against the limits; throws when they are exceeded. */
@@ -195,29 +191,14 @@ export abstract class GrpcCall implements Call {
   protected fail(status: StoreError): void {
     if (this.over) return;
     this.close(status.code);
-    endWithStatus(this.stream, this.contentType, status);
+    endWithStatus(this.stream, this.head.contentType, status);
     this.connection.wrote();
-  }
-
-  /** Headers, after which messages may be written and trailers must follow. */
-  protected respond(): void {
-    this.stream.respond({ ":status": 200, "content-type": this.contentType }, respondWithTrailers);
-    this.connection.wrote();
-  }
-
-  /** Ends with OK after the messages that were written, and this last one. */
-  protected endOk(last?: Uint8Array): void {
-    const stream = this.stream;
-    stream.on("wantTrailers", sendOkTrailers);
-    stream.end(last);
-    if (!stream.readableEnded) closeWhenFinished(stream);
   }
 
   /** Takes the call out of the books. Its status is decided. */
   protected close(code: GrpcCode): void {
     this.over = true;
-    this.core.calls.delete(this);
-    this.core.leaderWatchers.delete(this);
+    if (this.head.hasLeader) this.core.leaderWatchers.delete(this);
     this.connection.callClosed();
     if (this.#deadlineTicket !== 0) this.core.deadlines.disarm(this, this.#deadlineTicket);
     if (this.#accounted !== 0) this.hold(0);
@@ -241,40 +222,15 @@ export abstract class GrpcCall implements Call {
   }
 }
 
-function sendOkTrailers(this: ServerHttp2Stream): void {
-  this.sendTrailers(okTrailers);
-}
-
-/** A client that has not half-closed is told with RST_STREAM(NO_ERROR) that nobody listens any more. */
-function closeWhenFinished(stream: ServerHttp2Stream): void {
-  stream.once("finish", () => {
-    setImmediate(() => {
-      if (!stream.destroyed && !stream.closed) stream.close(0);
-    });
-  });
-  stream.resume();
-}
-
-/** Ends a stream with a status other than OK, whatever was sent before. Never throws. */
+/** Ends a stream with a status other than OK, whatever was sent before. */
 export function endWithStatus(
-  stream: ServerHttp2Stream,
+  stream: Http2Stream,
   contentType: string,
   status: StoreError,
   httpStatus = 200,
 ): void {
-  if (stream.destroyed || stream.closed) return;
-  const trailers: Record<string, string> = { "grpc-status": String(status.code) };
-  if (status.message !== "") trailers["grpc-message"] = encodeGrpcMessage(status.message);
-  try {
-    if (stream.headersSent) {
-      stream.on("wantTrailers", () => stream.sendTrailers(trailers));
-      stream.end();
-    } else {
-      stream.respond({ ":status": httpStatus, "content-type": contentType, ...trailers }, respondAndEnd);
-    }
-    closeWhenFinished(stream);
-  } catch {
-    // The client went away in this moment: there is nobody to tell.
-    stream.destroy();
-  }
+  const trailers: [name: string, value: string][] = [["grpc-status", String(status.code)]];
+  if (status.message !== "") trailers.push(["grpc-message", encodeGrpcMessage(status.message)]);
+  if (stream.headersSent) stream.finish(trailers);
+  else stream.refuse([[":status", String(httpStatus)], ["content-type", contentType], ...trailers]);
 }

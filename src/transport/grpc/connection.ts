@@ -1,49 +1,57 @@
-/** One HTTP/2 connection: routes its streams to calls and keeps the ping policy. */
-import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+/** One connection: makes calls of its requests and keeps the ping policy. */
+import type { Duplex } from "node:stream";
 import { GrpcCode, StoreError } from "../../errors";
-import { unimplemented } from "../methods";
-import { endWithStatus } from "./call";
-import type { GrpcCall } from "./call";
+import { errorCode } from "../http2/protocol";
+import type { RequestHeaders } from "../http2/request";
+import type { SessionHandler } from "../http2/session";
+import { Http2Session } from "../http2/session";
+import type { Http2Stream } from "../http2/stream";
+import { endWithStatus, GrpcCall } from "./call";
+import { CallHead } from "./call-head";
 import type { ServerCore } from "./core";
-import { grpcContentType, parseTimeoutMs } from "./metadata";
 import { PingPolicy } from "./pings";
 import { StreamCall } from "./stream";
 import { UnaryCall } from "./unary";
 
-const noError = 0;
-const refusedStream = 7;
-const enhanceYourCalm = 11;
-const endStreamFlag = 1;
-
-export class Connection {
+export class Connection implements SessionHandler {
+  readonly session: Http2Session;
   activeCalls = 0;
   /** Bytes of requests that wait for their end or their handler. */
   bufferedBytes = 0;
   #lastReadMs = performance.now();
-  /** Something came in since the last look at the clock; reading it for every frame would cost more. */
-  #readSinceLook = false;
   #pingSentAtMs: number | undefined;
-  /** The newest stream that was taken up: what GOAWAY names. */
-  #lastStreamId = 0;
   #goingAway = false;
   readonly #pings: PingPolicy;
 
   constructor(
     readonly core: ServerCore,
-    readonly session: ServerHttp2Session,
+    socket: Duplex,
+    readonly whenClosed: (connection: Connection) => void,
   ) {
-    this.#pings = new PingPolicy(core.settings.keepaliveMinTimeMs);
-    session.on("stream", (stream, headers, flags) => this.#onStream(stream, headers, flags));
-    session.on("ping", () => this.#onPing());
+    const { settings, budget } = core;
+    this.#pings = new PingPolicy(settings.keepaliveMinTimeMs);
+    this.session = new Http2Session(socket, {
+      maxConcurrentStreams: settings.maxConcurrentStreams,
+      headerListBytesMax: settings.headerListBytesMax,
+      budget,
+      failed: (error) => settings.log("debug", "a connection failed", { error }),
+    });
+  }
+
+  start(): void {
+    this.session.start(this);
+  }
+
+  /** Calls that are not answered yet. */
+  calls(): GrpcCall[] {
+    const calls: GrpcCall[] = [];
+    for (const { receiver } of this.session.streams) if (receiver instanceof GrpcCall) calls.push(receiver);
+    return calls;
   }
 
   /** Headers, data or trailers went out: forgives the client's early pings, as grpc-go does. */
   wrote(): void {
     this.#pings.wrote();
-  }
-
-  read(): void {
-    this.#readSinceLook = true;
   }
 
   callClosed(): void {
@@ -55,9 +63,9 @@ export class Connection {
   keepAlive(nowMs: number): void {
     const { keepaliveIntervalMs, keepaliveTimeoutMs, log } = this.core.settings;
     const session = this.session;
-    if (session.destroyed) return;
-    if (this.#readSinceLook) {
-      this.#readSinceLook = false;
+    if (session.closing) return;
+    if (session.heard) {
+      session.heard = false;
       this.#lastReadMs = nowMs;
     }
     if (this.#pingSentAtMs !== undefined) {
@@ -70,97 +78,58 @@ export class Connection {
     }
     if (nowMs - this.#lastReadMs < keepaliveIntervalMs) return;
     this.#pingSentAtMs = nowMs;
-    session.ping(() => this.read());
+    session.sendPing();
   }
 
   /** GOAWAY: no further streams, and the connection closes when the last call has ended. */
   goAway(): void {
-    if (this.#goingAway || this.session.destroyed) return;
+    if (this.#goingAway) return;
     this.#goingAway = true;
-    this.session.goaway(noError, this.#lastStreamId);
+    this.session.goAway();
     setImmediate(() => this.#closeIfIdle());
   }
 
-  #closeIfIdle(): void {
-    if (this.activeCalls === 0 && !this.session.destroyed) this.session.close();
-  }
-
-  #onPing(): void {
-    this.read();
-    if (this.#pings.received(performance.now(), this.activeCalls > 0)) return;
+  ping(): boolean {
+    if (this.#pings.received(performance.now(), this.activeCalls > 0)) return true;
     this.core.settings.log("info", "closing a connection that pings too often", {});
-    this.session.goaway(enhanceYourCalm, this.#lastStreamId, Buffer.from("too_many_pings"));
-    // The reason must leave before the connection does.
-    setImmediate(() => this.session.destroy());
+    this.session.fail(errorCode.enhanceYourCalm, "too_many_pings");
+    return false;
   }
 
-  #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number): void {
-    this.read();
-    stream.on("error", ignoreStreamError);
-    if (this.#goingAway) {
-      // Its id is above the one in GOAWAY, so the client knows that nothing was done and may ask elsewhere.
-      stream.close(refusedStream);
+  request(stream: Http2Stream, headers: RequestHeaders): void {
+    const { settings } = this.core;
+    let head = headers.derived as CallHead | undefined;
+    if (head === undefined) headers.derived = head = new CallHead(settings.methods, headers);
+    const { bound, contentType, refusal } = head;
+    if (refusal !== undefined || bound === undefined) {
+      if (refusal !== undefined) endWithStatus(stream, contentType, refusal.status, refusal.httpStatus);
       return;
     }
-    this.#lastStreamId = stream.id ?? this.#lastStreamId;
-    const contentType = grpcContentType(headers["content-type"]);
-    if (contentType === undefined) {
-      const shown = JSON.stringify(headers["content-type"] ?? "");
-      refuseRequest(stream, 415, GrpcCode.invalidArgument, `invalid gRPC request content-type ${shown}`);
+    if (this.session.queuedBytes > settings.connectionBufferedBytesMax) {
+      endWithStatus(stream, contentType, unreadAnswers());
       return;
     }
-    if (headers[":method"] !== "POST") {
-      const shown = JSON.stringify(headers[":method"] ?? "");
-      refuseRequest(
-        stream,
-        405,
-        GrpcCode.internal,
-        `Received a HEADERS frame with :method ${shown} which should be POST`,
-      );
-      return;
+    if (bound.kind === "unary") {
+      const call = new UnaryCall(this, stream, bound, headers, head);
+      stream.receiver = call;
+      call.open();
+    } else {
+      const call = new StreamCall(this, stream, bound, headers, head);
+      stream.receiver = call;
+      call.open();
+      call.begin();
     }
-    const timeout = headers["grpc-timeout"];
-    const timeoutMs = timeout === undefined ? undefined : parseTimeoutMs(String(timeout));
-    if (typeof timeoutMs === "string") {
-      refuseRequest(stream, 400, GrpcCode.internal, timeoutMs);
-      return;
-    }
-    const path = headers[":path"] ?? "";
-    const bound = this.core.settings.methods.get(path);
-    if (bound === undefined) {
-      endWithStatus(stream, contentType, unimplemented(this.core.settings.methods, path));
-      return;
-    }
-    const encoding = headers["grpc-encoding"];
-    if (encoding !== undefined && encoding !== "identity") {
-      const text = `grpc: Decompressor is not installed for grpc-encoding ${JSON.stringify(encoding)}`;
-      endWithStatus(stream, contentType, new StoreError(GrpcCode.unimplemented, text));
-      return;
-    }
-    const Kind = bound.kind === "unary" ? UnaryCall : StreamCall;
-    const call = new Kind(this, stream, bound, headers, contentType);
-    call.open(timeoutMs);
-    if (call instanceof StreamCall) call.begin();
-    this.#listen(stream, call, (flags & endStreamFlag) !== 0);
   }
 
-  #listen(stream: ServerHttp2Stream, call: GrpcCall, endsHere: boolean): void {
-    if (endsHere) {
-      stream.resume();
-      call.onEnd();
-      return;
-    }
-    stream.on("data", (chunk: Buffer) => {
-      this.read();
-      call.onData(chunk);
-    });
-    stream.on("end", () => call.onEnd());
+  closed(): void {
+    this.whenClosed(this);
+  }
+
+  #closeIfIdle(): void {
+    if (this.activeCalls === 0) this.session.close();
   }
 }
 
-/** Every stream needs a listener, or a reset would be an uncaught error; what matters is its "close". */
-function ignoreStreamError(): void {}
-
-function refuseRequest(stream: ServerHttp2Stream, httpStatus: number, code: GrpcCode, text: string): void {
-  endWithStatus(stream, "application/grpc", new StoreError(code, text), httpStatus);
+function unreadAnswers(): StoreError {
+  return new StoreError(GrpcCode.resourceExhausted, "grpc: too many answer bytes are waiting");
 }

@@ -1,17 +1,15 @@
 /** What the calls of one server share. */
+import { OutputBudget } from "../http2/output";
 import { Deadlines } from "./deadlines";
 import type { GrpcCall } from "./call";
 import type { Settings } from "./options";
-import { ResponseBudget } from "./writer";
 
 /** Labels of client-api-version that are passed on as they are. */
 const versionLabelsMax = 64;
 
 export class ServerCore {
   readonly deadlines = new Deadlines();
-  readonly budget: ResponseBudget;
-  /** Calls that are not answered yet. */
-  readonly calls = new Set<GrpcCall>();
+  readonly budget: OutputBudget;
   /** Streams that asked to be ended when the member has no leader for too long. */
   readonly leaderWatchers = new Set<GrpcCall>();
   bufferedBytes = 0;
@@ -19,7 +17,7 @@ export class ServerCore {
   readonly #versions = new Map<string, boolean>();
 
   constructor(readonly settings: Settings) {
-    this.budget = new ResponseBudget(settings.responseBytesInFlightMax);
+    this.budget = new OutputBudget(settings.responseBytesInFlightMax);
   }
 
   /** The metric label of a client version, and remembers how many different ones there were. */

@@ -3,6 +3,7 @@
  * anywhere, or carry several.
  */
 import { GrpcCode, StoreError } from "../../errors";
+import { readUint32, writeUint32 } from "../http2/protocol";
 
 export const prefixBytes = 5;
 
@@ -23,31 +24,24 @@ function checkPrefix(flag: number, length: number, messageBytesMax: number): voi
   }
 }
 
-function readLength(bytes: Uint8Array, offset: number): number {
-  return (
-    bytes[offset]! * 0x1000000 + ((bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!)
-  );
-}
-
 /**
- * The message when `chunk` is exactly one frame, as nearly every unary request is; otherwise undefined, and a
- * {@link FrameReader} must take it. The message shares the chunk's memory.
+ * Where the message that begins at `start` ends, its prefix included, or -1 when it is not whole by `end` and a
+ * {@link FrameReader} must take it. Throws the StoreError that ends the call when the prefix is refused.
  */
-export function wholeMessage(chunk: Uint8Array, messageBytesMax: number): Uint8Array | undefined {
-  if (chunk.length < prefixBytes) return undefined;
-  const length = readLength(chunk, 1);
-  if (length + prefixBytes !== chunk.length) return undefined;
-  checkPrefix(chunk[0]!, length, messageBytesMax);
-  return chunk.subarray(prefixBytes);
+export function messageEnd(bytes: Uint8Array, start: number, end: number, messageBytesMax: number): number {
+  if (end - start < prefixBytes) return -1;
+  const length = readUint32(bytes, start + 1);
+  checkPrefix(bytes[start]!, length, messageBytesMax);
+  const last = start + prefixBytes + length;
+  return last <= end ? last : -1;
 }
 
-/** Cuts a byte stream into messages. Holds what it was given and no more: a length alone reserves nothing. */
+/** Collects messages that come in pieces. Holds a copy of what it was given: a length alone reserves nothing. */
 export class FrameReader {
   readonly #messageBytesMax: number;
-  #chunks: Uint8Array[] = [];
-  #held = 0;
-  /** Total length of the frame at the front, once its prefix was read. */
-  #frameBytes: number | undefined;
+  #buffer: Buffer = none;
+  #start = 0;
+  #end = 0;
 
   constructor(messageBytesMax: number) {
     this.#messageBytesMax = messageBytesMax;
@@ -55,79 +49,50 @@ export class FrameReader {
 
   /** Bytes that wait for the rest of their message. */
   get heldBytes(): number {
-    return this.#held;
+    return this.#end - this.#start;
   }
 
   push(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
-    this.#held += chunk.length;
+    if (this.#end + chunk.length > this.#buffer.length) this.#grow(this.heldBytes + chunk.length);
+    this.#buffer.set(chunk, this.#end);
+    this.#end += chunk.length;
   }
 
   /** The next whole message, or undefined. Throws the StoreError that ends the call when a prefix is refused. */
   next(): Uint8Array | undefined {
-    if (this.#frameBytes === undefined) {
-      if (this.#held < prefixBytes) return undefined;
-      const head = this.#front(prefixBytes);
-      const length = readLength(head, 1);
-      checkPrefix(head[0]!, length, this.#messageBytesMax);
-      this.#frameBytes = prefixBytes + length;
-    }
-    if (this.#held < this.#frameBytes) return undefined;
-    const frame = this.#take(this.#frameBytes);
-    this.#frameBytes = undefined;
-    return frame.subarray(prefixBytes);
+    const start = this.#start;
+    const end = messageEnd(this.#buffer, start, this.#end, this.#messageBytesMax);
+    if (end < 0) return undefined;
+    this.#start = end;
+    if (end < this.#end) return Buffer.from(this.#buffer.subarray(start + prefixBytes, end));
+    // The last one takes the buffer along.
+    const message = this.#buffer.subarray(start + prefixBytes, end);
+    this.#buffer = none;
+    this.#start = 0;
+    this.#end = 0;
+    return message;
   }
 
-  /** The first `count` bytes, without taking them. */
-  #front(count: number): Uint8Array {
-    const first = this.#chunks[0]!;
-    if (first.length >= count) return first;
-    // Chunks of a few bytes: join only as many as the prefix needs.
-    let joined = 0;
-    let bytes = 0;
-    while (bytes < count) bytes += this.#chunks[joined++]!.length;
-    const head = Buffer.concat(this.#chunks.slice(0, joined));
-    this.#chunks.splice(0, joined, head);
-    return head;
-  }
-
-  #take(count: number): Uint8Array {
-    this.#held -= count;
-    const first = this.#chunks[0]!;
-    if (first.length === count) {
-      this.#chunks.shift();
-      return first;
-    }
-    if (first.length > count) {
-      this.#chunks[0] = first.subarray(count);
-      return first.subarray(0, count);
-    }
-    const all = Buffer.concat(this.#chunks);
-    this.#chunks = all.length > count ? [all.subarray(count)] : [];
-    return all.subarray(0, count);
+  #grow(bytes: number): void {
+    const held = this.heldBytes;
+    // Exactly what a message needs once half of it is there, so that its end wastes nothing.
+    const wanted = held >= prefixBytes ? prefixBytes + readUint32(this.#buffer, this.#start + 1) : 0;
+    const doubled = 2 * bytes;
+    const grown = Buffer.allocUnsafeSlow(wanted >= bytes && wanted < doubled ? wanted : doubled);
+    this.#buffer.copy(grown, 0, this.#start, this.#end);
+    this.#buffer = grown;
+    this.#start = 0;
+    this.#end = held;
   }
 }
 
-/** The five bytes in front of a message of `length` bytes. */
-export function framePrefix(length: number): Buffer {
-  const prefix = Buffer.allocUnsafe(prefixBytes);
-  writePrefix(prefix, length);
-  return prefix;
-}
-
-function writePrefix(target: Uint8Array, length: number): void {
-  target[0] = 0;
-  target[1] = length >>> 24;
-  target[2] = length >>> 16;
-  target[3] = length >>> 8;
-  target[4] = length;
-}
+const none = Buffer.alloc(0);
 
 /** One frame in one piece: a copy of the chunks behind their prefix. For messages of modest size. */
 export function frame(chunks: readonly Uint8Array[], totalBytes: number): Buffer {
   const framed = Buffer.allocUnsafe(prefixBytes + totalBytes);
-  writePrefix(framed, totalBytes);
+  framed[0] = 0;
+  writeUint32(framed, 1, totalBytes);
   let offset = prefixBytes;
   for (const chunk of chunks) {
     framed.set(chunk, offset);

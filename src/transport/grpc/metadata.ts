@@ -1,6 +1,4 @@
 /** What gRPC puts into HTTP/2 headers: content type, timeout, status message, metadata. */
-import type { IncomingHttpHeaders } from "node:http2";
-
 /**
  * The content type to answer with, or undefined when the request is no gRPC. "application/grpc;x" is answered as
  * "application/grpc+x", as grpc-go does.
@@ -59,13 +57,6 @@ export function encodeGrpcMessage(text: string): string {
           : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
   }
   return encoded;
-}
-
-/** One metadata value; several of one name are joined with ", ". Pseudo headers are not metadata. */
-export function metadataValue(headers: IncomingHttpHeaders, name: string): string | undefined {
-  if (name.startsWith(":")) return undefined;
-  const value = headers[name];
-  return Array.isArray(value) ? value.join(", ") : value;
 }
 
 // oxlint-disable-next-line no-control-regex

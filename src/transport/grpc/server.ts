@@ -1,9 +1,7 @@
 /** The gRPC server: HTTP/2 connections in, calls of the method table out. */
-import { createServer } from "node:http2";
-import type { Http2Server, ServerHttp2Session } from "node:http2";
 import type { Duplex } from "node:stream";
 import { refuse } from "../../errors";
-import { BatchedSocket } from "./batched-socket";
+import type { GrpcCall } from "./call";
 import { Connection } from "./connection";
 import { ServerCore } from "./core";
 import type { GrpcServerOptions } from "./options";
@@ -12,11 +10,6 @@ import { StreamCall } from "./stream";
 
 export type { GrpcServerOptions } from "./options";
 
-/**
- * How much a client may send on one stream before the server has read it. The connection's window stays as it is:
- * after `setLocalWindowSize`, Bun 1.4.5 gives streams no further window, and a body above this size never arrives.
- */
-const streamWindowBytes = 1024 ** 2;
 /** Checks in a row without a leader after which a stream with `hasleader` is ended (etcd-wire 6). */
 const leaderlessChecksMax = 3;
 
@@ -33,7 +26,6 @@ export interface GrpcServerCounts {
 /** A gRPC server without a socket of its own: a listener hands it connections. */
 export class GrpcServer {
   readonly #core: ServerCore;
-  readonly #server: Http2Server;
   readonly #connections = new Set<Connection>();
   readonly #timers: ReturnType<typeof setInterval>[] = [];
   #leaderlessChecks = 0;
@@ -42,21 +34,6 @@ export class GrpcServer {
   constructor(options: GrpcServerOptions) {
     const settings = withDefaults(options);
     this.#core = new ServerCore(settings);
-    this.#server = createServer({
-      settings: {
-        initialWindowSize: streamWindowBytes,
-        maxConcurrentStreams: settings.maxConcurrentStreams,
-        maxHeaderListSize: settings.headerListBytesMax,
-      },
-      // MiB. The runtime refuses streams above it, 10 by default; our own limits are what should decide.
-      maxSessionMemory: 1_024,
-      // Both cost time on every call, and neither matters here: what we send is ours, and what comes in is
-      // compared and decoded, never echoed.
-      strictFieldWhitespaceValidation: false,
-      strictSingleValueFields: false,
-    } as Parameters<typeof createServer>[0]);
-    this.#server.on("session", (session) => this.#onSession(session));
-    this.#server.on("sessionError", () => {});
     const { keepaliveIntervalMs, keepaliveTimeoutMs, electionTimeoutMs } = settings;
     if (keepaliveIntervalMs > 0) {
       const everyMs = Math.max(20, Math.min(keepaliveIntervalMs, keepaliveTimeoutMs, 60_000) / 4);
@@ -74,14 +51,21 @@ export class GrpcServer {
       socket.destroy();
       return;
     }
-    this.#server.emit("connection", new BatchedSocket(socket));
+    const connection = new Connection(this.#core, socket, (closed) => {
+      this.#connections.delete(closed);
+      this.#emptied();
+    });
+    this.#connections.add(connection);
+    connection.start();
   }
 
   /** What the server holds right now; all zero when it is idle and nobody is connected. */
   counts(): GrpcServerCounts {
+    let calls = 0;
+    for (const { activeCalls } of this.#connections) calls += activeCalls;
     return {
       connections: this.#connections.size,
-      calls: this.#core.calls.size,
+      calls,
       deadlines: this.#core.deadlines.armed,
       bufferedRequestBytes: this.#core.bufferedBytes,
       responseBytesInFlight: this.#core.budget.inFlight,
@@ -95,12 +79,12 @@ export class GrpcServer {
   stop(graceMs: number): Promise<void> {
     this.#core.stopping = true;
     for (const connection of this.#connections) connection.goAway();
-    for (const call of this.#core.calls) {
+    for (const call of this.#calls()) {
       if (call instanceof StreamCall) call.cancelWith(refuse("stopped"));
     }
     const done = new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
     const cut = setTimeout(() => {
-      for (const call of this.#core.calls) call.cancelWith(refuse("stopped"));
+      for (const call of this.#calls()) call.cancelWith(refuse("stopped"));
       setImmediate(() => {
         for (const connection of this.#connections) connection.session.destroy();
       });
@@ -113,17 +97,8 @@ export class GrpcServer {
     });
   }
 
-  #onSession(session: ServerHttp2Session): void {
-    session.on("error", (error) => {
-      this.#core.settings.log("debug", "a connection failed", { error: error.message });
-    });
-    const connection = new Connection(this.#core, session);
-    this.#connections.add(connection);
-    session.on("close", () => {
-      this.#connections.delete(connection);
-      this.#emptied();
-    });
-    if (this.#core.stopping) connection.goAway();
+  #calls(): GrpcCall[] {
+    return [...this.#connections].flatMap((connection) => connection.calls());
   }
 
   #emptied(): void {

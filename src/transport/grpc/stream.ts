@@ -1,11 +1,9 @@
 /** A streaming call: messages in both directions, with back-pressure in both. */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import type { ServerHttp2Stream } from "node:http2";
 import { GrpcCode, StoreError } from "../../errors";
 import type { Answer, ServerStream, StreamHandler } from "../call";
 import { decodeRequest, encodeAnswer, GrpcCall } from "./call";
-import { FrameReader } from "./frames";
-import { AnswerWriter } from "./writer";
+import { FrameReader, messageEnd, prefixBytes } from "./frames";
 
 /** A client may be this far ahead of its handler before its stream is no longer read. */
 const queuedMessagesMax = 128;
@@ -17,25 +15,22 @@ type Done = IteratorResult<Request, undefined>;
 const ended: Done = { done: true, value: undefined };
 
 export class StreamCall extends GrpcCall implements ServerStream<DescMessage, DescMessage> {
-  readonly #writer: AnswerWriter;
   #started = false;
-  #responded = false;
+  /** The handler is behind: what comes in stays with the reader. */
   #paused = false;
+  /** The client half-closed while the handler was behind. */
+  #endDue = false;
   /** No further request will come. */
   #inputEnded = false;
   #inputError: StoreError | undefined;
   #queue: { readonly request: Request; readonly bytes: number }[] = [];
   #queuedBytes = 0;
   #waiting: { resolve(result: Done): void; reject(error: unknown): void } | undefined;
+  #waitingForRoom: (() => void)[] = [];
 
   constructor(...args: ConstructorParameters<typeof GrpcCall>) {
     super(...args);
-    this.#writer = new AnswerWriter(this.stream, this.core.budget);
-    this.watchClose();
-    this.onCancel(() => {
-      this.#writer.close();
-      this.#endInput();
-    });
+    this.onCancel(() => this.#endInput());
   }
 
   readonly requests: AsyncIterable<Request> = {
@@ -58,19 +53,18 @@ export class StreamCall extends GrpcCall implements ServerStream<DescMessage, De
     }
   }
 
-  override onData(chunk: Uint8Array): void {
+  override onData(bytes: Uint8Array, start: number, end: number): void {
     if (this.over || this.#inputEnded) return;
     try {
-      this.reader ??= new FrameReader(this.core.settings.messageBytesMax);
-      this.reader.push(chunk);
-      for (;;) {
-        const message = this.reader.next();
-        if (message === undefined) break;
-        this.#receive(message);
-        // A handler may end the call, or say that it reads no more, while it is given a message.
-        if (this.over || this.#inputEnded) return;
+      let at = start;
+      if (!this.#paused && (this.reader === undefined || this.reader.heldBytes === 0)) {
+        at = this.#receiveWhole(bytes, start, end);
       }
-      this.hold(this.reader.heldBytes + this.#queuedBytes);
+      if (at < end && !this.over && !this.#inputEnded) {
+        this.reader ??= new FrameReader(this.core.settings.messageBytesMax);
+        this.reader.push(bytes.subarray(at, end));
+        this.#receiveHeld();
+      }
     } catch (error) {
       this.#failInput(error);
     }
@@ -78,6 +72,10 @@ export class StreamCall extends GrpcCall implements ServerStream<DescMessage, De
 
   override onEnd(): void {
     if (this.over) return;
+    if (this.#paused) {
+      this.#endDue = true;
+      return;
+    }
     if (this.reader !== undefined && this.reader.heldBytes > 0) {
       this.#failInput(new StoreError(GrpcCode.internal, "unexpected EOF"));
       return;
@@ -91,22 +89,23 @@ export class StreamCall extends GrpcCall implements ServerStream<DescMessage, De
 
   send(answer: Answer<DescMessage>): boolean {
     if (this.over) return true;
-    if (this.stream.destroyed || this.stream.closed) {
-      this.abandon();
-      return true;
-    }
     const { chunks, bytes } = encodeAnswer(this.method.output, answer);
-    if (!this.#responded) {
-      this.#responded = true;
-      this.respond();
-    }
+    this.stream.respond(this.head.contentType);
     this.core.settings.observer.sent?.(this.row, bytes);
     this.connection.wrote();
-    return this.#writer.send(chunks, bytes);
+    return this.stream.send(chunks, bytes);
   }
 
   drained(): Promise<void> {
-    return this.over ? Promise.resolve() : this.#writer.drained();
+    if (this.over || !this.stream.waiting) return Promise.resolve();
+    return new Promise((resolve) => this.#waitingForRoom.push(resolve));
+  }
+
+  override onDrain(): void {
+    if (this.#waitingForRoom.length === 0) return;
+    const waiting = this.#waitingForRoom;
+    this.#waitingForRoom = [];
+    for (const resolve of waiting) resolve();
   }
 
   override abandon(): void {
@@ -126,22 +125,47 @@ export class StreamCall extends GrpcCall implements ServerStream<DescMessage, De
   protected override fail(status: StoreError): void {
     if (this.over) return;
     this.#inputEnded = true;
-    // What was queued before the failure goes out first, unless the client should hear of it at once.
-    this.#writer.close();
     super.fail(status);
+  }
+
+  protected override close(code: GrpcCode): void {
+    super.close(code);
+    this.onDrain();
   }
 
   #finish(): void {
     if (this.over) return;
     this.#endInput();
-    this.#writer.finish(() => {
-      if (this.over) return;
-      this.close(GrpcCode.ok);
-      const stream = this.stream;
-      if (stream.destroyed || stream.closed) return;
-      if (!this.#responded) this.respond();
-      this.endOk();
-    });
+    this.stream.respond(this.head.contentType);
+    this.stream.finishOk();
+  }
+
+  /** Takes the messages that lie whole in `bytes[start, end)`; answers where the rest begins. */
+  #receiveWhole(bytes: Uint8Array, start: number, end: number): number {
+    const { messageBytesMax } = this.core.settings;
+    let at = start;
+    while (at < end && !this.#paused) {
+      const last = messageEnd(bytes, at, end, messageBytesMax);
+      if (last < 0) return at;
+      this.#receive(bytes.subarray(at + prefixBytes, last));
+      // A handler may end the call, or say that it reads no more, while it is given a message.
+      if (this.over || this.#inputEnded) return end;
+      at = last;
+    }
+    return at;
+  }
+
+  /** Takes the messages that were held back or came in pieces. */
+  #receiveHeld(): void {
+    const reader = this.reader;
+    if (reader === undefined) return;
+    while (!this.#paused) {
+      const message = reader.next();
+      if (message === undefined) break;
+      this.#receive(message);
+      if (this.over || this.#inputEnded) return;
+    }
+    this.hold(reader.heldBytes + this.#queuedBytes);
   }
 
   #receive(message: Uint8Array): void {
@@ -173,8 +197,7 @@ export class StreamCall extends GrpcCall implements ServerStream<DescMessage, De
         this.#queue.length < queuedMessagesMax / 2 &&
         this.#queuedBytes < queuedBytesMax / 2
       ) {
-        this.#paused = false;
-        this.stream.resume();
+        this.#resume();
       }
       return Promise.resolve({ done: false, value: first.request });
     }
@@ -191,19 +214,26 @@ export class StreamCall extends GrpcCall implements ServerStream<DescMessage, De
     this.stream.pause();
   }
 
+  #resume(): void {
+    this.#paused = false;
+    this.stream.resume();
+    if (this.over || this.#inputEnded) return;
+    try {
+      this.#receiveHeld();
+    } catch (error) {
+      this.#failInput(error);
+      return;
+    }
+    if (this.#endDue && !this.#paused) this.onEnd();
+  }
+
   #endInput(): void {
     this.#inputEnded = true;
     const waiting = this.#waiting;
     this.#waiting = undefined;
     waiting?.resolve(ended);
-    this.#unpause();
-  }
-
-  /** Lets what is not read any more flow away, or the end of the stream would never be seen. */
-  #unpause(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    (this.stream as ServerHttp2Stream).resume();
+    // What is not read any more flows away.
+    if (this.#paused) this.#resume();
   }
 
   /** The client broke the protocol: its stream ends with that status, and the handler hears it too. */

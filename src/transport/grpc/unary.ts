@@ -3,32 +3,32 @@ import type { DescMessage } from "@bufbuild/protobuf";
 import { GrpcCode, StoreError } from "../../errors";
 import type { Answer, UnaryHandler } from "../call";
 import { deadlineExceeded, decodeRequest, encodeAnswer, GrpcCall } from "./call";
-import { frame, FrameReader, wholeMessage } from "./frames";
-import { AnswerWriter } from "./writer";
-
-const singleWriteBytes = 64 * 1024;
+import { FrameReader, messageEnd, prefixBytes } from "./frames";
 
 export class UnaryCall extends GrpcCall {
   #taken = false;
 
-  override onData(chunk: Uint8Array): void {
+  override onData(bytes: Uint8Array, start: number, end: number): void {
     // Whatever follows the first message is not looked at, as with grpc-go.
     if (this.#taken || this.over) return;
     try {
       const { messageBytesMax } = this.core.settings;
-      let message = this.reader === undefined ? wholeMessage(chunk, messageBytesMax) : undefined;
-      if (message === undefined) {
-        this.reader ??= new FrameReader(messageBytesMax);
-        this.reader.push(chunk);
-        message = this.reader.next();
-        if (message === undefined) {
-          this.watchClose();
-          this.hold(this.reader.heldBytes);
+      if (this.reader === undefined) {
+        const last = messageEnd(bytes, start, end, messageBytesMax);
+        if (last >= 0) {
+          this.#dispatch(bytes.subarray(start + prefixBytes, last));
           return;
         }
-        this.reader = undefined;
-        this.hold(0);
+        this.reader = new FrameReader(messageBytesMax);
       }
+      this.reader.push(bytes.subarray(start, end));
+      const message = this.reader.next();
+      if (message === undefined) {
+        this.hold(this.reader.heldBytes);
+        return;
+      }
+      this.reader = undefined;
+      this.hold(0);
       this.#dispatch(message);
     } catch (error) {
       this.failWith(error);
@@ -55,7 +55,6 @@ export class UnaryCall extends GrpcCall {
     const handle = this.bound.handle as UnaryHandler<DescMessage, DescMessage>;
     const answer = handle(request, this);
     if (answer instanceof Promise) {
-      this.watchClose();
       answer.then(
         (settled) => this.#answer(settled),
         (error: unknown) => this.failWith(error),
@@ -67,36 +66,16 @@ export class UnaryCall extends GrpcCall {
 
   #answer(answer: Answer<DescMessage>): void {
     if (this.over) return;
-    if (this.stream.destroyed || this.stream.closed) {
-      this.abandon();
-      return;
-    }
     try {
       const { chunks, bytes } = encodeAnswer(this.method.output, answer);
       this.core.settings.observer.sent?.(this.row, bytes);
-      if (bytes <= singleWriteBytes) {
-        this.close(GrpcCode.ok);
-        this.respond();
-        this.endOk(frame(chunks, bytes));
-      } else {
-        this.#answerLarge(chunks, bytes);
-      }
+      this.connection.wrote();
+      const stream = this.stream;
+      stream.respond(this.head.contentType);
+      stream.send(chunks, bytes);
+      stream.finishOk();
     } catch (error) {
       this.failWith(error);
     }
-  }
-
-  #answerLarge(chunks: readonly Uint8Array[], bytes: number): void {
-    const writer = new AnswerWriter(this.stream, this.core.budget);
-    this.watchClose();
-    this.stream.once("close", () => writer.close());
-    this.onCancel(() => writer.close());
-    this.respond();
-    writer.send(chunks, bytes);
-    writer.finish(() => {
-      if (this.over) return;
-      this.close(GrpcCode.ok);
-      this.endOk();
-    });
   }
 }

@@ -5,27 +5,24 @@
  */
 import type { Socket } from "bun";
 
-import { HpackDecoder, RequestHeaderEncoder } from "./hpack";
+import { HpackDecoder, type HeaderField, type HeaderSink } from "../../../transport/http2/hpack";
+import {
+  flag,
+  frameBytesDefault,
+  frameHeaderBytes,
+  frameType,
+  preface,
+  setting,
+  streamIdMax,
+  windowBytesDefault,
+  windowBytesMax,
+  writeFrameHeader,
+} from "../../../transport/http2/protocol";
+import { RequestHeaderEncoder } from "./request-headers";
 
-const frameType = {
-  data: 0,
-  headers: 1,
-  resetStream: 3,
-  settings: 4,
-  ping: 6,
-  goAway: 7,
-  windowUpdate: 8,
-  continuation: 9,
-} as const;
-const flag = { endStream: 1, acknowledge: 1, endHeaders: 4, padded: 8, priority: 0x20 } as const;
-
-const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const frameHeaderBytes = 9;
 const grpcPrefixBytes = 5;
-const windowMax = 2 ** 31 - 1;
 /** Received bytes after which a window is opened again. */
 const windowRefillBytes = 2 ** 28;
-const streamIdMax = 2 ** 31 - 1;
 const connectTimeoutMs = 5000;
 
 /** Where to connect. */
@@ -66,7 +63,10 @@ const codeUnknown = 2;
 const codeInternal = 13;
 const codeUnavailable = 14;
 
-class OpenCall implements Stream {
+/** Hears the headers of calls that are over; the decoder must see them all the same. */
+const nobody: HeaderSink = { header() {} };
+
+class OpenCall implements Stream, HeaderSink {
   sendWindow: number;
   /** Bytes of DATA that wait for the window; undefined while nothing waits. */
   waiting: Buffer | undefined;
@@ -101,6 +101,12 @@ class OpenCall implements Stream {
   cancel(): void {
     this.connection.cancelCall(this);
   }
+
+  header({ name, value }: HeaderField): void {
+    if (name === "grpc-status") this.grpcCode = Number(value);
+    else if (name === "grpc-message") this.grpcText = percentDecoded(value);
+    else if (name === ":status") this.httpStatus = value;
+  }
 }
 
 interface QueuedCall {
@@ -123,9 +129,9 @@ export class Connection {
   readonly #queued: QueuedCall[] = [];
   readonly #waitingForWindow = new Set<OpenCall>();
   #nextId = 1;
-  #sendWindow = 65_535;
-  #streamSendWindow = 65_535;
-  #frameBytesMax = 16_384;
+  #sendWindow = windowBytesDefault;
+  #streamSendWindow = windowBytesDefault;
+  #frameBytesMax = frameBytesDefault;
   #streamsMax = Number.POSITIVE_INFINITY;
   #receivedUnacknowledged = 0;
   #headerBlock: { id: number; endStream: boolean; parts: Buffer[] } | undefined;
@@ -316,8 +322,8 @@ export class Connection {
     this.#reserve(preface.length);
     this.#outEnd += this.#out.write(preface, this.#outEnd, "latin1");
     const settings: [id: number, value: number][] = [
-      [2, 0],
-      [4, windowMax],
+      [setting.enablePush, 0],
+      [setting.initialWindowSize, windowBytesMax],
     ];
     this.#frame(frameType.settings, 0, 0, settings.length * 6);
     for (const [id, value] of settings) {
@@ -325,7 +331,7 @@ export class Connection {
       this.#out.writeUInt32BE(value, this.#outEnd + 2);
       this.#outEnd += 6;
     }
-    this.#openWindow(0, windowMax - 65_535);
+    this.#openWindow(0, windowBytesMax - windowBytesDefault);
     this.#flush();
   }
 
@@ -338,18 +344,8 @@ export class Connection {
   /** Writes a frame's header and makes room for its payload. */
   #frame(type: number, flags: number, id: number, payloadBytes: number): void {
     this.#reserve(frameHeaderBytes + payloadBytes);
-    const out = this.#out;
-    let at = this.#outEnd;
-    out[at++] = payloadBytes >>> 16;
-    out[at++] = payloadBytes >>> 8;
-    out[at++] = payloadBytes;
-    out[at++] = type;
-    out[at++] = flags;
-    out[at++] = id >>> 24;
-    out[at++] = id >>> 16;
-    out[at++] = id >>> 8;
-    out[at++] = id;
-    this.#outEnd = at;
+    writeFrameHeader(this.#out, this.#outEnd, payloadBytes, type, flags, id);
+    this.#outEnd += frameHeaderBytes;
     if (!this.#flushDue) {
       this.#flushDue = true;
       queueMicrotask(() => this.#flush());
@@ -469,17 +465,17 @@ export class Connection {
     for (let at = 0; at + 6 <= payload.length; at += 6) {
       const value = payload.readUInt32BE(at + 2);
       switch (payload.readUInt16BE(at)) {
-        case 1:
+        case setting.headerTableSize:
           tableBytes = value;
           break;
-        case 3:
+        case setting.maxConcurrentStreams:
           this.#streamsMax = value;
           break;
-        case 4:
+        case setting.initialWindowSize:
           for (const call of this.#calls.values()) call.sendWindow += value - this.#streamSendWindow;
           this.#streamSendWindow = value;
           break;
-        case 5:
+        case setting.maxFrameSize:
           this.#frameBytesMax = value;
           break;
         default:
@@ -521,12 +517,8 @@ export class Connection {
     const { id, endStream, parts } = this.#headerBlock!;
     this.#headerBlock = undefined;
     const call = this.#calls.get(id);
-    this.#decoder.decode(parts.length === 1 ? parts[0]! : Buffer.concat(parts), (name, value) => {
-      if (call === undefined) return;
-      if (name === "grpc-status") call.grpcCode = Number(value);
-      else if (name === "grpc-message") call.grpcText = percentDecoded(value);
-      else if (name === ":status") call.httpStatus = value;
-    });
+    const block = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    this.#decoder.decode(block, 0, block.length, call ?? nobody);
     if (call !== undefined && endStream) this.#endByTrailers(call);
   }
 
