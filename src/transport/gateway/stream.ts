@@ -92,6 +92,8 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
       this.#waiting.push(message);
       return false;
     }
+    // The news of the end are on their way: the sender has to wait for them.
+    if (this.response.destroyed) return false;
     const text = jsonText(this.method.output, message);
     if (text !== undefined) return this.#writeLine(text);
     this.#waiting.push(message);
@@ -103,7 +105,7 @@ export class StreamGatewayCall extends GatewayCall implements ServerStream<DescM
     while (!this.over) {
       if (this.#writing !== undefined) await this.#writing;
       else if (this.response.writableNeedDrain && !this.response.destroyed) await whenWritable(this.response);
-      else return;
+      else return whenWritable(this.response);
     }
   }
 

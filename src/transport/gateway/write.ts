@@ -4,11 +4,14 @@ import { sliceBudgetMs } from "../../limits";
 
 const chunkCharacters = 64 * 1024;
 
-/** Resolves when the response takes more, or is gone. */
+/**
+ * Resolves when the response takes more, or is gone. Never at once: a sender that only awaits settled promises
+ * would keep the event loop from learning that its client went away.
+ */
 export function whenWritable(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     if (response.destroyed || !response.writableNeedDrain) {
-      resolve();
+      setImmediate(resolve);
       return;
     }
     const done = (): void => {
