@@ -3,7 +3,7 @@
  * log behind it, removes compacted rows and gives their space back, compacts by schedule.
  */
 import type { LogIndex, Term } from "../ids";
-import type { DatabaseJobs, SnapshotFile } from "../storage/jobs/jobs";
+import { DatabaseFullError, type DatabaseJobs, type SnapshotFile } from "../storage/jobs/jobs";
 import type { DurableLog } from "../storage/wal/types";
 import { startAutoCompaction } from "./auto-compaction";
 import type { Member } from "./member";
@@ -150,7 +150,11 @@ export class Housekeeping {
         await log.cut(cutIndex);
         logCut(cutIndex, term);
       })
-      .catch(fatal)
+      .catch((error: unknown) => {
+        if (!(error instanceof DatabaseFullError)) return fatal(error);
+        // The log goes on holding what the database file does not; the next checkpoint tries again.
+        this.#parts.report("warn", "no room for a checkpoint of the database", { error: error.message });
+      })
       .finally(() => {
         this.#checkpoint = undefined;
         this.#checkpointedAtMs = clock.monotonicMs();

@@ -190,6 +190,7 @@ export class Member {
       state,
       disk: ports.disk,
       directory: options.dataDirectory,
+      checkpointBytes: () => this.housekeeping.databaseLogBytes,
       quotaBytes: options.quotaBytes,
       memberId,
       raiseAlarm: (alarm) =>

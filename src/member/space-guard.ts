@@ -8,10 +8,15 @@ import type { StateMachine } from "../state/state-machine";
 import type { Disk } from "./ports";
 import { operationCost } from "./quota";
 
+/** A write goes to the log, to SQLite's log and, at the next checkpoint, to the database. */
+const copiesOfWrite = 3;
+
 export interface SpaceGuardOptions {
   readonly state: StateMachine;
   readonly disk: Disk;
   readonly directory: string;
+  /** Bytes by which the next checkpoint may make the database file grow. */
+  readonly checkpointBytes: () => number;
   /** Negative: no quota. */
   readonly quotaBytes: number;
   readonly memberId: MemberId;
@@ -25,7 +30,10 @@ export interface SpaceGuardOptions {
  */
 export class SpaceGuard {
   readonly #options: SpaceGuardOptions;
+  /** What the disk had free when it was last looked at, less what the next checkpoint takes. */
   #freeBytes = Number.POSITIVE_INFINITY;
+  /** What was admitted since, as it is written three times: log, SQLite's log, database. */
+  #writtenBytes = 0;
   /** The database's size when it was last looked at, and what was admitted since. */
   #usedBytes = 0;
   #admittedBytes = 0;
@@ -43,6 +51,7 @@ export class SpaceGuard {
     if (this.#fits(cost)) {
       this.#alarmAsked = false;
       this.#admittedBytes += cost;
+      this.#writtenBytes += copiesOfWrite * cost;
       return;
     }
     this.#raise();
@@ -50,12 +59,25 @@ export class SpaceGuard {
   }
 
   #fits(cost: number): boolean {
-    if (this.#logIsFull || this.#freeBytes < diskReserveBytes) return false;
+    if (this.#logIsFull || !this.#diskHasRoom(copiesOfWrite * cost)) return false;
     const { quotaBytes } = this.#options;
     if (quotaBytes < 0 || this.#usedBytes + this.#admittedBytes + cost <= quotaBytes) return true;
     // Only an estimate says no: look before refusing.
     this.measureDatabase();
     return this.#usedBytes + cost <= quotaBytes;
+  }
+
+  #diskHasRoom(bytes: number): boolean {
+    if (this.#freeBytes - this.#writtenBytes - bytes >= diskReserveBytes) return true;
+    // Only an estimate says no: look before refusing.
+    this.#measureDisk();
+    return this.#freeBytes - bytes >= diskReserveBytes;
+  }
+
+  #measureDisk(): void {
+    const { disk, directory, checkpointBytes } = this.#options;
+    this.#freeBytes = disk.freeBytes(directory) - checkpointBytes();
+    this.#writtenBytes = 0;
   }
 
   /** Raises NOSPACE once; a full log cannot even write the alarm, so then only this member refuses. */
@@ -77,15 +99,11 @@ export class SpaceGuard {
   /** Looks at the disk; once a second is enough. */
   measure(): void {
     this.measureDatabase();
-    this.#freeBytes = this.#options.disk.freeBytes(this.#options.directory);
+    this.#measureDisk();
     if (this.#freeBytes < diskReserveBytes) this.#raise();
   }
 
   logFull(full: boolean): void {
     this.#logIsFull = full;
-  }
-  /** True while writes are refused for want of disk space, whatever the quota. */
-  get diskFull(): boolean {
-    return this.#logIsFull || this.#freeBytes < diskReserveBytes;
   }
 }

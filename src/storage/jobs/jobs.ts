@@ -20,6 +20,9 @@ export class DatabaseJobError extends Error {
   override readonly name = "DatabaseJobError";
 }
 
+/** The disk is full; the job changed nothing that counts and may be tried again. */
+export class DatabaseFullError extends DatabaseJobError {}
+
 export interface SnapshotFile {
   readonly path: string;
   /** A multiple of 512. */
@@ -164,7 +167,7 @@ class WorkerJobs implements DatabaseJobs {
     try {
       return await this.#run({ kind: "checkpoint", mode, busyTimeoutMs: restartTimeoutMs });
     } catch (error) {
-      this.#broken = error;
+      if (!(error instanceof DatabaseFullError)) this.#broken = error;
       throw error;
     }
   }
@@ -183,7 +186,7 @@ class WorkerJobs implements DatabaseJobs {
     const waiting = this.#waiting.get(answer.sequence);
     this.#waiting.delete(answer.sequence);
     if (answer.ok) waiting?.resolve(answer.outcome);
-    else waiting?.reject(new DatabaseJobError(answer.message));
+    else waiting?.reject(new (answer.diskFull ? DatabaseFullError : DatabaseJobError)(answer.message));
   }
 
   #failed(message: string): void {

@@ -36,7 +36,13 @@ export interface JobRequest {
 
 export type JobAnswer =
   | { readonly sequence: number; readonly ok: true; readonly outcome: unknown }
-  | { readonly sequence: number; readonly ok: false; readonly message: string };
+  | {
+      readonly sequence: number;
+      readonly ok: false;
+      readonly message: string;
+      /** There was no room; nothing that was there before is lost. */
+      readonly diskFull: boolean;
+    };
 
 const chunkBytes = 1024 ** 2;
 
@@ -72,6 +78,9 @@ function copy(path: string, to: string): CopyOutcome {
       }
       offset += read;
     }
+  } catch (error) {
+    rmSync(to, { force: true });
+    throw error;
   } finally {
     closeSync(source);
     closeSync(target);
@@ -186,7 +195,8 @@ self.addEventListener("message", (event: MessageEvent<JobRequest>) => {
   try {
     answer = { sequence, ok: true, outcome: perform(path, job) };
   } catch (error) {
-    answer = { sequence, ok: false, message: error instanceof Error ? error.message : String(error) };
+    const { code = "", message = String(error) } = error as { code?: string; message?: string };
+    answer = { sequence, ok: false, message, diskFull: code === "SQLITE_FULL" || code === "ENOSPC" };
   }
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
   self.postMessage(answer);
