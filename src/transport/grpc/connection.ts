@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { GrpcCode, StoreError } from "../../errors";
 import { errorCode } from "../http2/protocol";
 import type { RequestHeaders } from "../http2/request";
-import type { SessionHandler } from "../http2/session";
+import type { SessionHandler } from "../http2/handler";
 import { Http2Session } from "../http2/session";
 import type { Http2Stream } from "../http2/stream";
 import { endWithStatus, GrpcCall } from "./call";

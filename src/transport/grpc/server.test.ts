@@ -528,6 +528,30 @@ describe("streams", () => {
 });
 
 describe("pings", () => {
+  test("with every piece of a large answer, as grpc-go sends them to measure, are no strikes", async () => {
+    const http2 = session(running.url);
+    let pings = 0;
+    let waiting = false;
+    const stream = http2.request(grpcHeaders(rangePath));
+    let bytes = 0;
+    const ended = new Promise<void>((resolve) => stream.on("close", () => resolve()));
+    stream.on("error", () => {});
+    stream.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (waiting) return;
+      waiting = true;
+      http2.ping(() => {
+        pings++;
+        waiting = false;
+      });
+    });
+    stream.end(message(keyed("large")));
+    await ended;
+    expect(bytes).toBe(5 + Buffer.concat(largeChunks).length);
+    expect(pings).toBeGreaterThan(10);
+    http2.destroy();
+  });
+
   test("the fourth early ping without traffic is answered with GOAWAY too_many_pings", async () => {
     const socket = await tcp(running.port);
     const received: Buffer[] = [];

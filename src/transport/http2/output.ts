@@ -4,7 +4,7 @@
  */
 import type { Duplex } from "node:stream";
 import { atEndOfTurn, type TurnEnded } from "./end-of-turn";
-import { frameHeaderBytes, writeFrameHeader } from "./protocol";
+import { frameBytesDefault, frameHeaderBytes, frameType, writeFrameHeader } from "./protocol";
 
 const bufferBytes = 64 * 1024;
 /** Buffers that wait for a connection that has something to send. */
@@ -36,8 +36,10 @@ export class Output {
   blocked = false;
   /** Bytes of DATA since the last end of a turn. */
   turnBytes = 0;
-  /** Counts the writes: what was appended before the last one can no longer be changed. */
-  writes = 0;
+  /** The last DATA frame that may still grow; 0 = none. */
+  #dataId = 0;
+  #dataAt = 0;
+  #dataBytes = 0;
   #due = false;
   #handedOver = 0;
   #ended = false;
@@ -71,6 +73,29 @@ export class Output {
   frame(payloadBytes: number, type: number, flags: number, id: number): void {
     this.reserve(frameHeaderBytes + payloadBytes);
     writeFrameHeader(this.buffer, this.end, payloadBytes, type, flags, id);
+    this.end += frameHeaderBytes;
+  }
+
+  /**
+   * Makes room for DATA of a stream, which the caller writes at `end` and counts: in the DATA frame that this stream
+   * has at the very end of the buffer, or in a new one.
+   */
+  data(id: number, payloadBytes: number): void {
+    this.reserve(frameHeaderBytes + payloadBytes);
+    const whole = this.#dataBytes + payloadBytes;
+    if (
+      this.#dataId === id &&
+      this.#dataAt + frameHeaderBytes + this.#dataBytes === this.end &&
+      whole <= frameBytesDefault
+    ) {
+      writeFrameHeader(this.buffer, this.#dataAt, whole, frameType.data, 0, id);
+      this.#dataBytes = whole;
+      return;
+    }
+    this.#dataId = id;
+    this.#dataAt = this.end;
+    this.#dataBytes = payloadBytes;
+    writeFrameHeader(this.buffer, this.end, payloadBytes, frameType.data, 0, id);
     this.end += frameHeaderBytes;
   }
 
@@ -120,7 +145,7 @@ export class Output {
     const socket = this.socket;
     const bytes = this.buffer.subarray(0, this.end);
     this.end = 0;
-    this.writes++;
+    this.#dataId = 0;
     if (this.#ended || socket.destroyed) return;
     const more = socket.write(bytes);
     const waiting = socket.writableLength;

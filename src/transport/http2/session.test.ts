@@ -6,8 +6,9 @@ import { integerBytes } from "./hpack";
 import { OutputBudget } from "./output";
 import { errorCode, flag, frameType, preface, setting, writeFrameHeader } from "./protocol";
 import type { RequestHeaders } from "./request";
-import { Http2Session, type SessionHandler } from "./session";
-import type { Http2Stream, StreamReceiver } from "./stream";
+import type { SessionHandler, StreamReceiver } from "./handler";
+import { Http2Session } from "./session";
+import type { Http2Stream } from "./stream";
 
 /** What the server saw of one stream, and what the test may do with it. */
 class Seen implements StreamReceiver {
@@ -69,6 +70,7 @@ beforeAll(async () => {
         stream.receiver = one;
       },
       ping: () => true,
+      wrote: () => {},
       closed: () => closedSessions++,
     };
     sessions.push(session);
@@ -382,6 +384,14 @@ describe("what breaks the connection", () => {
       () =>
         Array.from({ length: 6_000 }, (_, i) =>
           Buffer.concat([headers(2 * i + 1, request("/x")), frameOf(3, 0, 2 * i + 1, uint32(8))]),
+        ),
+      errorCode.enhanceYourCalm,
+    ],
+    [
+      "streams begun and made to be reset in a flood",
+      () =>
+        Array.from({ length: 6_000 }, (_, i) =>
+          Buffer.concat([headers(2 * i + 1, request("/x")), frameOf(8, 0, 2 * i + 1, uint32(0))]),
         ),
       errorCode.enhanceYourCalm,
     ],
@@ -724,9 +734,7 @@ test("any frames in any pieces never throw, and nothing is left of them", async 
   );
   await eventually("every session has gone", () => closedSessions === sessions.length);
   // A reason without words would be an exception of our own.
-  expect(
-    failures.filter((reason) => /undefined|not a function|Cannot read/.test(reason)),
-  ).toEqual([]);
+  expect(failures.filter((reason) => /undefined|not a function|Cannot read/.test(reason))).toEqual([]);
   const client = await Client.open();
   client.call(1, "fine");
   await eventually("a good client is served", () => client.finished(1));

@@ -5,44 +5,27 @@
  */
 import type { Duplex } from "node:stream";
 import { AnswerHeaders } from "./answer-headers";
+import { ConnectionError, requireLength, requireNoStream, requireStream } from "./connection-error";
+import { writeGoAway, writePing, writeReset, writeSettings, writeWindowUpdate } from "./control-frames";
+import { FrameCutter, type FrameSink } from "./frame-cutter";
 import { FrequencyLimit } from "./frequency-limit";
-import { Output, type OutputBudget } from "./output";
+import type { SessionHandler, SessionOptions } from "./handler";
+import { HeaderBlock } from "./header-block";
+import { Output } from "./output";
 import {
   errorCode,
   flag,
   frameBytesDefault,
-  frameBytesMax,
   frameHeaderBytes,
   frameType,
-  preface,
   readUint32,
   setting,
   windowBytesDefault,
   windowBytesMax,
-  writeFrameHeader,
-  writeUint32,
 } from "./protocol";
+import { readSettings } from "./peer-settings";
 import { RequestDecoder, type RequestHeaders } from "./request";
 import { Http2Stream } from "./stream";
-
-/** Who hears about one connection. */
-export interface SessionHandler {
-  /** A request came; its body follows by way of the stream's receiver, or `stream.remoteClosed` is set. */
-  request(stream: Http2Stream, headers: RequestHeaders): void;
-  /** A ping came in; false when it was one too many and the session was ended. */
-  ping(): boolean;
-  /** The connection is gone, and every open stream was abandoned before. */
-  closed(): void;
-}
-
-export interface SessionOptions {
-  /** Further streams are refused; 4294967295 = any number. */
-  readonly maxConcurrentStreams: number;
-  /** A longer header list (RFC 9113 6.5.2) makes its request fail, a longer block the connection. */
-  readonly headerListBytesMax: number;
-  readonly budget: OutputBudget;
-  readonly failed: (reason: string) => void;
-}
 
 /** How much a client may send on one stream, and on all, before it was read. */
 const streamWindowBytes = 1024 ** 2;
@@ -50,8 +33,6 @@ const connectionWindowBytes = 16 * 1024 ** 2;
 /** Windows are opened again when this much was received. */
 const streamRefillBytes = streamWindowBytes / 4;
 const connectionRefillBytes = connectionWindowBytes / 4;
-/** Frames of one header block; more are a flood. */
-const continuationsMax = 128;
 /** What was begun and reset, per period: reset streams cost more here than at the client (CVE-2023-44487). */
 const resetsMax = 4_000;
 /** Frames that carry nothing, per period. */
@@ -65,28 +46,7 @@ const lingerMs = 1_000;
 /** Messages up to this size go straight into the output. */
 const directBytesMax = 64 * 1024;
 
-const prefaceBytes = Buffer.from(preface, "latin1");
-const pingPayload = Buffer.from("keelson?", "latin1");
-
-/** Ends the connection with GOAWAY and this code. */
-class ConnectionError extends Error {
-  override readonly name = "ConnectionError";
-  constructor(
-    readonly code: number,
-    message: string,
-  ) {
-    super(message);
-  }
-}
-
-interface HeaderBlock {
-  readonly id: number;
-  readonly flags: number;
-  readonly parts: Uint8Array[];
-  bytes: number;
-}
-
-export class Http2Session {
+export class Http2Session implements FrameSink {
   readonly output: Output;
   readonly answers: AnswerHeaders;
   /** Bytes of answers that wait for a window or for the socket. */
@@ -99,14 +59,11 @@ export class Http2Session {
   /** Monotonic time of the chunk that is being read. */
   chunkAtMs = 0;
   readonly #options: SessionOptions;
+  readonly #cutter = new FrameCutter();
   readonly #decoder: RequestDecoder;
   readonly #streams = new Map<number, Http2Stream>();
   #handler: SessionHandler | undefined;
-  #prefaceSeen = 0;
   #settingsSeen = false;
-  /** The start of a frame whose rest has not come. */
-  #partial: Buffer | undefined;
-  #partialBytes = 0;
   #block: HeaderBlock | undefined;
   /** The stream of the last frame, which the next frame is nearly always about. */
   #recent: Http2Stream | undefined;
@@ -122,11 +79,6 @@ export class Http2Session {
   /** Answered streams whose client has not half-closed: of this turn, and of the one before. */
   #answered: Http2Stream[] = [];
   #answeredBefore: Http2Stream[] = [];
-  /** The DATA frame at the end of the output, which may still grow. */
-  #frameAt = -1;
-  #frameStream: Http2Stream | undefined;
-  #frameBytes = 0;
-  #frameWrite = 0;
   #readingPaused = false;
   #resetIds: number[] | undefined;
   #linger: ReturnType<typeof setTimeout> | undefined;
@@ -168,13 +120,13 @@ export class Http2Session {
   goAway(): void {
     if (this.#refusing || this.closing) return;
     this.#refusing = true;
-    this.#writeGoAway(errorCode.noError, "");
+    writeGoAway(this.output, this.#lastTakenUp, errorCode.noError, "");
   }
 
   /** Ends the connection after GOAWAY with this reason. Open streams are abandoned. */
   fail(code: number, reason: string): void {
     if (this.closing) return;
-    this.#writeGoAway(code, reason);
+    writeGoAway(this.output, this.#lastTakenUp, code, reason);
     this.#end();
     this.#abandonStreams();
     this.#lingerOn();
@@ -200,8 +152,7 @@ export class Http2Session {
   }
 
   sendPing(): void {
-    this.output.frame(pingPayload.length, frameType.ping, 0, 0);
-    this.output.append(pingPayload);
+    writePing(this.output);
   }
 
   // What streams need.
@@ -215,30 +166,6 @@ export class Http2Session {
       bytes <= directBytesMax &&
       this.output.hasRoom()
     );
-  }
-
-  /** Adds to the stream's DATA frame if that is the last thing in the output. The output has room. */
-  extendFrame(stream: Http2Stream, bytes: number): boolean {
-    const output = this.output;
-    const whole = this.#frameBytes + bytes;
-    if (
-      this.#frameStream !== stream ||
-      this.#frameWrite !== output.writes ||
-      whole > frameBytesDefault ||
-      this.#frameAt + frameHeaderBytes + this.#frameBytes !== output.end
-    ) {
-      return false;
-    }
-    writeFrameHeader(output.buffer, this.#frameAt, whole, frameType.data, 0, stream.id);
-    this.#frameBytes = whole;
-    return true;
-  }
-
-  beginFrame(stream: Http2Stream, at: number, bytes: number): void {
-    this.#frameStream = stream;
-    this.#frameAt = at;
-    this.#frameBytes = bytes;
-    this.#frameWrite = this.output.writes;
   }
 
   sent(bytes: number): void {
@@ -271,7 +198,7 @@ export class Http2Session {
   giveBack(stream: Http2Stream): void {
     if (stream.paused || stream.remoteClosed || stream.closed || stream.receivedBytes < streamRefillBytes)
       return;
-    this.#writeWindowUpdate(stream.id, stream.receivedBytes);
+    writeWindowUpdate(this.output, stream.id, stream.receivedBytes);
     stream.receivedBytes = 0;
   }
 
@@ -279,7 +206,6 @@ export class Http2Session {
   turnEnded(): void {
     this.output.turnEnded();
     if (this.closed || this.closing) return;
-    this.#frameStream = undefined;
     if (this.#answeredBefore.length > 0) {
       for (const stream of this.#answeredBefore) {
         if (!stream.closed) this.resetStream(stream, errorCode.noError);
@@ -301,7 +227,7 @@ export class Http2Session {
     this.heard = true;
     this.chunkAtMs = performance.now();
     try {
-      this.#read(chunk);
+      this.#cutter.read(chunk, this);
     } catch (error) {
       if (error instanceof ConnectionError) {
         this.#options.failed(error.message);
@@ -315,59 +241,8 @@ export class Http2Session {
     this.#holdBack();
   }
 
-  #read(chunk: Buffer): void {
-    let at = 0;
-    while (this.#prefaceSeen < prefaceBytes.length) {
-      if (at === chunk.length) return;
-      if (chunk[at++] !== prefaceBytes[this.#prefaceSeen++]) {
-        throw new ConnectionError(errorCode.protocolError, "no HTTP/2 preface");
-      }
-    }
-    if (this.#partial !== undefined) {
-      at = this.#completePartial(chunk, at);
-      if (at < 0) return;
-    }
-    const end = chunk.length;
-    while (end - at >= frameHeaderBytes) {
-      if (this.closing) return;
-      const next = at + frameHeaderBytes + payloadBytes(chunk, at);
-      if (next > end) break;
-      this.#frame(chunk, at, next);
-      at = next;
-    }
-    if (at < end && !this.closing) {
-      this.#partial = Buffer.from(chunk.subarray(at));
-      this.#partialBytes = end - at;
-    }
-  }
-
-  /** Adds to a frame that began in an earlier chunk; answers where the next begins, or -1 while it is not whole. */
-  #completePartial(chunk: Buffer, start: number): number {
-    let at = start;
-    for (;;) {
-      let partial = this.#partial!;
-      const have = this.#partialBytes;
-      const whole = have < frameHeaderBytes ? frameHeaderBytes : frameHeaderBytes + payloadBytes(partial, 0);
-      if (have === whole) {
-        this.#partial = undefined;
-        this.#frame(partial, 0, whole);
-        return this.closing ? -1 : at;
-      }
-      if (at === chunk.length) return -1;
-      const taken = Math.min(whole - have, chunk.length - at);
-      if (have + taken > partial.length) {
-        // A length alone reserves nothing.
-        const grown = Buffer.allocUnsafeSlow(Math.min(whole, Math.max(64, 2 * (have + taken))));
-        partial.copy(grown, 0, 0, have);
-        this.#partial = partial = grown;
-      }
-      chunk.copy(partial, have, at, at + taken);
-      this.#partialBytes += taken;
-      at += taken;
-    }
-  }
-
-  #frame(bytes: Uint8Array, at: number, end: number): void {
+  /** To be called by the cutter. */
+  frame(bytes: Uint8Array, at: number, end: number): boolean {
     const type = bytes[at + 3]!;
     const flags = bytes[at + 4]!;
     const id = readUint32(bytes, at + 5) & windowBytesMax;
@@ -406,7 +281,7 @@ export class Http2Session {
         this.#idle();
         break;
       case frameType.goAway:
-        if (id !== 0) throw new ConnectionError(errorCode.protocolError, "GOAWAY on a stream");
+        requireNoStream(id, "GOAWAY");
         requireLength(end - start >= 8, "GOAWAY");
         this.#idle();
         break;
@@ -415,6 +290,7 @@ export class Http2Session {
       default:
         this.#idle();
     }
+    return !this.closing;
   }
 
   #onData(bytes: Uint8Array, flags: number, id: number, frameStart: number, frameEnd: number): void {
@@ -432,7 +308,7 @@ export class Http2Session {
       if (end < start) throw new ConnectionError(errorCode.protocolError, "more padding than payload");
     }
     if (this.#receivedBytes >= connectionRefillBytes) {
-      this.#writeWindowUpdate(0, this.#receivedBytes);
+      writeWindowUpdate(this.output, 0, this.#receivedBytes);
       this.#receivedBytes = 0;
     }
     const stream = this.#stream(id);
@@ -479,25 +355,18 @@ export class Http2Session {
     if ((flags & flag.endHeaders) !== 0) {
       this.#onBlock(id, flags, bytes, start, end);
     } else {
-      const part = Buffer.from(bytes.subarray(start, end));
-      this.#block = { id, flags, parts: [part], bytes: part.length };
+      this.#block = new HeaderBlock(id, flags, this.#options.headerListBytesMax);
+      this.#block.add(bytes, start, end);
     }
   }
 
   #onContinuation(bytes: Uint8Array, flags: number, start: number, end: number): void {
     const block = this.#block;
     if (block === undefined) throw new ConnectionError(errorCode.protocolError, "CONTINUATION of nothing");
-    block.parts.push(Buffer.from(bytes.subarray(start, end)));
-    block.bytes += end - start;
-    if (
-      block.parts.length > continuationsMax ||
-      block.bytes > this.#options.headerListBytesMax + frameBytesDefault
-    ) {
-      throw new ConnectionError(errorCode.enhanceYourCalm, "header block too large");
-    }
+    block.add(bytes, start, end);
     if ((flags & flag.endHeaders) === 0) return;
     this.#block = undefined;
-    const whole = Buffer.concat(block.parts);
+    const whole = block.whole();
     this.#onBlock(block.id, block.flags, whole, 0, whole.length);
   }
 
@@ -560,10 +429,7 @@ export class Http2Session {
       this.#idle();
       return;
     }
-    const receiver = stream.receiver;
-    this.#remove(stream);
-    receiver?.abandon();
-    if (this.#resets.exceeded()) throw new ConnectionError(errorCode.enhanceYourCalm, "too many resets");
+    this.#abandon(stream);
   }
 
   #onWindowUpdate(bytes: Uint8Array, id: number, start: number, end: number): void {
@@ -593,40 +459,18 @@ export class Http2Session {
   }
 
   #onSettings(bytes: Uint8Array, flags: number, id: number, start: number, end: number): void {
-    if (id !== 0) throw new ConnectionError(errorCode.protocolError, "SETTINGS on a stream");
+    requireNoStream(id, "SETTINGS");
     if (this.#settings.exceeded()) throw new ConnectionError(errorCode.enhanceYourCalm, "too many settings");
     const acknowledges = (flags & flag.acknowledge) !== 0;
     requireLength(acknowledges ? end === start : (end - start) % 6 === 0, "SETTINGS");
     if (acknowledges) return;
     this.#settingsSeen = true;
-    for (let at = start; at < end; at += 6) {
-      this.#onSetting((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2));
-    }
+    readSettings(bytes, start, end, (name, value) => {
+      if (name === setting.headerTableSize) this.answers.tableBytes(value);
+      else if (name === setting.initialWindowSize) this.#resizeWindows(value);
+      else if (name === setting.maxFrameSize) this.#peerFrameBytes = value;
+    });
     this.output.frame(0, frameType.settings, flag.acknowledge, 0);
-  }
-
-  #onSetting(name: number, value: number): void {
-    switch (name) {
-      case setting.headerTableSize:
-        this.answers.tableBytes(value);
-        break;
-      case setting.enablePush:
-        if (value > 1) throw new ConnectionError(errorCode.protocolError, "ENABLE_PUSH is neither 0 nor 1");
-        break;
-      case setting.initialWindowSize:
-        if (value > windowBytesMax) {
-          throw new ConnectionError(errorCode.flowControlError, "INITIAL_WINDOW_SIZE too large");
-        }
-        this.#resizeWindows(value);
-        break;
-      case setting.maxFrameSize:
-        if (value < frameBytesDefault || value > frameBytesMax) {
-          throw new ConnectionError(errorCode.protocolError, "MAX_FRAME_SIZE out of range");
-        }
-        this.#peerFrameBytes = value;
-        break;
-      default:
-    }
   }
 
   #resizeWindows(bytes: number): void {
@@ -643,7 +487,7 @@ export class Http2Session {
   }
 
   #onPing(bytes: Uint8Array, flags: number, id: number, start: number, end: number): void {
-    if (id !== 0) throw new ConnectionError(errorCode.protocolError, "PING on a stream");
+    requireNoStream(id, "PING");
     requireLength(end - start === 8, "PING");
     if ((flags & flag.acknowledge) !== 0) {
       this.#idle();
@@ -679,11 +523,16 @@ export class Http2Session {
   #streamError(id: number, code: number): void {
     const stream = this.#streams.get(id);
     this.#writeReset(id, code);
-    this.#idle();
-    if (stream === undefined) return;
+    if (stream === undefined) this.#idle();
+    else this.#abandon(stream);
+  }
+
+  /** A client may make the server reset its streams as well as reset them itself. */
+  #abandon(stream: Http2Stream): void {
     const receiver = stream.receiver;
     this.#remove(stream);
     receiver?.abandon();
+    if (this.#resets.exceeded()) throw new ConnectionError(errorCode.enhanceYourCalm, "too many resets");
   }
 
   #refuseStream(id: number, code: number): void {
@@ -695,7 +544,6 @@ export class Http2Session {
     stream.close();
     this.#streams.delete(stream.id);
     if (this.#recent === stream) this.#recent = undefined;
-    if (this.#frameStream === stream) this.#frameStream = undefined;
   }
 
   // Writing.
@@ -708,6 +556,7 @@ export class Http2Session {
       const stream = ready.shift()!;
       stream.listed = false;
       if (stream.pump(this.#sendWindow, this.#peerFrameBytes)) this.listStream(stream);
+      this.#handler!.wrote();
     }
   }
 
@@ -719,44 +568,20 @@ export class Http2Session {
     ];
     if (maxConcurrentStreams < 0xffff_ffff)
       settings.push([setting.maxConcurrentStreams, maxConcurrentStreams]);
-    const output = this.output;
-    output.frame(6 * settings.length, frameType.settings, 0, 0);
-    for (const [name, value] of settings) {
-      output.append(Buffer.of(0, name));
-      this.#appendUint32(value);
-    }
-    this.#writeWindowUpdate(0, connectionWindowBytes - windowBytesDefault);
-  }
-
-  #writeWindowUpdate(id: number, bytes: number): void {
-    this.output.frame(4, frameType.windowUpdate, 0, id);
-    this.#appendUint32(bytes);
+    writeSettings(this.output, settings);
+    writeWindowUpdate(this.output, 0, connectionWindowBytes - windowBytesDefault);
   }
 
   #writeReset(id: number, code: number): void {
-    this.output.frame(4, frameType.resetStream, 0, id);
-    this.#appendUint32(code);
+    writeReset(this.output, id, code);
     this.#resetIds ??= [];
     if (this.#resetIds.length === resetIdsMax) this.#resetIds.shift();
     this.#resetIds.push(id);
   }
 
-  #writeGoAway(code: number, reason: string): void {
-    const text = Buffer.from(reason, "latin1");
-    this.output.frame(8 + text.length, frameType.goAway, 0, 0);
-    this.#appendUint32(this.#lastTakenUp);
-    this.#appendUint32(code);
-    this.output.append(text);
-  }
-
-  #appendUint32(value: number): void {
-    writeUint32(this.output.buffer, this.output.end, value);
-    this.output.end += 4;
-  }
-
   /** Stops reading while the client does not take its answers; its flow goes on when the socket drains. */
   #holdBack(): void {
-    if (this.#readingPaused || !this.output.blocked || this.output.hasRoom()) return;
+    if (this.closing || this.#readingPaused || !this.output.blocked || this.output.hasRoom()) return;
     this.#readingPaused = true;
     this.socket.pause();
   }
@@ -773,7 +598,7 @@ export class Http2Session {
 
   #end(): void {
     this.closing = true;
-    this.#partial = undefined;
+    this.#cutter.close();
     this.#block = undefined;
     this.output.finish(() => this.#lingerOn());
     // What still comes in is thrown away, or the reason might never arrive.
@@ -808,18 +633,4 @@ export class Http2Session {
     this.#abandonStreams();
     this.#handler?.closed();
   }
-}
-
-function payloadBytes(bytes: Uint8Array, at: number): number {
-  const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
-  if (length > frameBytesDefault) throw new ConnectionError(errorCode.frameSizeError, "frame too large");
-  return length;
-}
-
-function requireStream(id: number, what: string): void {
-  if (id === 0) throw new ConnectionError(errorCode.protocolError, `${what} on stream 0`);
-}
-
-function requireLength(right: boolean, what: string): void {
-  if (!right) throw new ConnectionError(errorCode.frameSizeError, `${what} of a wrong length`);
 }

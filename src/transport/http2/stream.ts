@@ -3,22 +3,9 @@
  * while the windows and the output have room; otherwise they wait here, and the session takes them frame by frame,
  * each stream in its turn.
  */
-import { frameHeaderBytes, frameType, writeFrameHeader, writeUint32 } from "./protocol";
+import { frameType, writeUint32 } from "./protocol";
+import type { StreamReceiver } from "./handler";
 import type { Http2Session } from "./session";
-
-/** Who hears about one stream. Nothing is called after `abandon`, or after the stream was reset from this side. */
-export interface StreamReceiver {
-  /** Bytes of the body in `bytes[start, end)`. They stay as they are, but keeping them keeps the whole chunk. */
-  onData(bytes: Uint8Array, start: number, end: number): void;
-  /** The client half-closed. */
-  onEnd(): void;
-  /** Everything that was sent has left this stream's queue. */
-  onDrain(): void;
-  /** The answer's end was sent. */
-  onFinished(): void;
-  /** The client reset the stream, or the connection is gone. */
-  abandon(): void;
-}
 
 export type HeaderList = readonly (readonly [name: string, value: string])[];
 
@@ -166,12 +153,7 @@ export class Http2Stream {
   #sendDirectly(chunks: readonly Uint8Array[], totalBytes: number): void {
     const output = this.session.output;
     const bytes = messagePrefixBytes + totalBytes;
-    output.reserve(frameHeaderBytes + bytes);
-    if (!this.session.extendFrame(this, bytes)) {
-      this.session.beginFrame(this, output.end, bytes);
-      writeFrameHeader(output.buffer, output.end, bytes, frameType.data, 0, this.id);
-      output.end += frameHeaderBytes;
-    }
+    output.data(this.id, bytes);
     const target = output.buffer;
     let at = output.end;
     target[at] = 0;
