@@ -138,10 +138,13 @@ export abstract class GrpcCall implements Call, StreamReceiver {
 
   /**
    * The checks in etcd's order (etcd-wire 6): learner, client-api-version, hasleader. Throws the refusal.
-   * `serializable` is what a range request says.
+   * `serializable` is what a range request says. Before them, our own bound on what the client leaves unread.
    */
   protected admit(type: "unary" | "stream", serializable: boolean): void {
-    const { member, observer } = this.core.settings;
+    const { member, observer, connectionAnswerBytesMax } = this.core.settings;
+    if (this.connection.session.queuedBytes > connectionAnswerBytesMax) {
+      throw new StoreError(GrpcCode.resourceExhausted, "grpc: too many answer bytes are waiting");
+    }
     const rule = this.row.learner;
     if (rule !== "serve" && member.isLearner() && !(rule === "serializable" && serializable)) {
       throw refuse("notSupportedForLearner");

@@ -1,6 +1,5 @@
 /** One connection: makes calls of its requests and keeps the ping policy. */
 import type { Duplex } from "node:stream";
-import { GrpcCode, StoreError } from "../../errors";
 import { errorCode } from "../http2/protocol";
 import type { RequestHeaders } from "../http2/request";
 import type { SessionHandler } from "../http2/handler";
@@ -105,10 +104,6 @@ export class Connection implements SessionHandler {
       if (refusal !== undefined) endWithStatus(stream, contentType, refusal.status, refusal.httpStatus);
       return;
     }
-    if (this.session.queuedBytes > settings.connectionBufferedBytesMax) {
-      endWithStatus(stream, contentType, unreadAnswers());
-      return;
-    }
     if (bound.kind === "unary") {
       const call = new UnaryCall(this, stream, bound, headers, head);
       stream.receiver = call;
@@ -128,8 +123,4 @@ export class Connection implements SessionHandler {
   #closeIfIdle(): void {
     if (this.activeCalls === 0) this.session.close();
   }
-}
-
-function unreadAnswers(): StoreError {
-  return new StoreError(GrpcCode.resourceExhausted, "grpc: too many answer bytes are waiting");
 }

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { create } from "@bufbuild/protobuf";
+import { connect } from "node:http2";
 import fc from "fast-check";
 import { RangeResponseSchema } from "../../proto/gen/etcd/rpc_pb";
 import type { WatchRequestSchema, WatchResponseSchema } from "../../proto/gen/etcd/rpc_pb";
 import type { ServerStream } from "../call";
+import { EncodedMessage } from "../call";
 import { bindMethods } from "../methods";
 import { Deadlines } from "./deadlines";
 import { FrameReader, frame } from "./frames";
@@ -118,6 +120,32 @@ describe("hostile clients", () => {
     expect(own.server.counts().bufferedRequestBytes).toBeLessThanOrEqual(100_000);
     http2.destroy();
     await eventually("all is given back", () => own.server.counts().bufferedRequestBytes === 0);
+    await own.close();
+  });
+
+  test("answers that a client does not read are bounded per connection", async () => {
+    const large = new EncodedMessage([Buffer.from([0x7a, 0xc0, 0x9a, 0x0c]), Buffer.alloc(200_000)]);
+    const own = await start({
+      methods: bindMethods({ kv: { range: () => large } }),
+      connectionAnswerBytesMax: 1_000_000,
+    });
+    // A window of nothing: no answer may be sent.
+    const http2 = connect(own.url, { settings: { initialWindowSize: 0 } });
+    http2.on("error", () => {});
+    const unread = Array.from({ length: 10 }, () => {
+      const stream = http2.request(grpcHeaders(rangePath));
+      stream.on("error", () => {});
+      stream.end(message(Buffer.from([0x0a, 1, 0x61])));
+      return stream;
+    });
+    const refused = await raw(http2, grpcHeaders(rangePath), [message(Buffer.from([0x0a, 1, 0x61]))]);
+    expect([refused.status, refused.message]).toEqual([8, "grpc: too many answer bytes are waiting"]);
+    for (const stream of unread) stream.close(8);
+    await eventually("the calls are gone", () => own.server.counts().calls === 0);
+    http2.settings({ initialWindowSize: 1024 ** 2 });
+    const served = await raw(http2, grpcHeaders(rangePath), [message(Buffer.from([0x0a, 1, 0x61]))]);
+    expect([served.status, served.body.length]).toEqual([0, 200_009]);
+    http2.destroy();
     await own.close();
   });
 

@@ -59,7 +59,9 @@ export interface GrpcServerOptions {
   readonly connectionBufferedBytesMax?: number;
   /** The same over all connections. Default 256 MiB. */
   readonly bufferedBytesMax?: number;
-  /** Bytes of large answers on their way above which slices become small. Default 64 MiB. */
+  /** Bytes of answers that a client leaves unread, above which its connection takes no further call. Default 1 GiB. */
+  readonly connectionAnswerBytesMax?: number;
+  /** Bytes with sockets that wait for their clients, above which each connection may hold little. Default 64 MiB. */
   readonly responseBytesInFlightMax?: number;
   readonly observer?: GrpcObserver;
   readonly log?: TransportLog;
@@ -80,6 +82,7 @@ export interface Settings {
   readonly headerListBytesMax: number;
   readonly connectionBufferedBytesMax: number;
   readonly bufferedBytesMax: number;
+  readonly connectionAnswerBytesMax: number;
   readonly responseBytesInFlightMax: number;
   readonly observer: GrpcObserver;
   readonly log: TransportLog;
@@ -101,6 +104,7 @@ export function withDefaults(options: GrpcServerOptions): Settings {
     headerListBytesMax: options.headerListBytesMax ?? 64 * 1024,
     connectionBufferedBytesMax: options.connectionBufferedBytesMax ?? 64 * 1024 ** 2,
     bufferedBytesMax: options.bufferedBytesMax ?? 256 * 1024 ** 2,
+    connectionAnswerBytesMax: options.connectionAnswerBytesMax ?? 1024 ** 3,
     responseBytesInFlightMax: options.responseBytesInFlightMax ?? 64 * 1024 ** 2,
     observer: options.observer ?? {},
     log: options.log ?? (() => {}),

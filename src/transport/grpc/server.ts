@@ -19,7 +19,7 @@ export interface GrpcServerCounts {
   readonly deadlines: number;
   /** Bytes of requests that wait for their end or their handler. */
   readonly bufferedRequestBytes: number;
-  /** Bytes of large answers that were handed to HTTP/2 and have not left. */
+  /** Bytes with sockets that wait for their clients. */
   readonly responseBytesInFlight: number;
 }
 

@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
 
+import { connect } from "node:http2";
+import { type AddressInfo, createServer } from "node:net";
 import { HpackDecoder } from "./hpack";
 import { decodeHuffman } from "./huffman";
+import { OutputBudget } from "./output";
+import { Http2Session } from "./session";
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 
@@ -64,3 +68,55 @@ test.each(["7f", "0005", "ff ffff ffff ffff", "4188 f1e3", "0001 6184 ffff ffff"
     expect(() => decodeAll(new HpackDecoder(), hex(block))).toThrow("HPACK");
   },
 );
+
+test("every byte is decoded from the Huffman code of another implementation", async () => {
+  const seen: string[] = [];
+  const server = createServer((socket) => {
+    const session = new Http2Session(socket, {
+      maxConcurrentStreams: 100,
+      headerListBytesMax: 64 * 1024,
+      budget: new OutputBudget(1024),
+      failed: (reason) => seen.push(reason),
+    });
+    session.start({
+      request: (stream, headers) => {
+        seen.push(headers.get("x-value") ?? "nothing");
+        stream.refuse([[":status", "200"]]);
+      },
+      ping: () => true,
+      wrote: () => {},
+      closed: () => {},
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const visible = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 0x21 + i));
+  const values = [
+    visible,
+    ...[...visible].map((character) => character.repeat(9)),
+    "e",
+    "a b",
+    "0".repeat(5_000),
+  ];
+  for (const value of values) {
+    await new Promise<void>((resolve) => {
+      const stream = client.request({ ":path": "/", "x-value": value });
+      stream.on("close", () => resolve());
+      stream.resume();
+      stream.end();
+    });
+  }
+  client.destroy();
+  server.close();
+  expect(seen).toEqual(values);
+});
+
+test.each([
+  ["a symbol cut off", "1c"],
+  ["padding of eight bits", "f8ff"],
+  ["padding that is not ones", "18"],
+  ["the end-of-string symbol", "ffffffff"],
+])("a Huffman string with %s is refused", (_what, text) => {
+  const bytes = hex(text);
+  expect(() => decodeHuffman(bytes, 0, bytes.length)).toThrow("HPACK");
+});
