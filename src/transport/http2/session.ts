@@ -34,9 +34,9 @@ const connectionWindowBytes = 16 * 1024 ** 2;
 const streamRefillBytes = streamWindowBytes / 4;
 const connectionRefillBytes = connectionWindowBytes / 4;
 /** What was begun and reset, per period: reset streams cost more here than at the client (CVE-2023-44487). */
-const resetsMax = 4_000;
-/** Frames that carry nothing, per period. */
-const idleFramesMax = 20_000;
+const resetsMax = 20_000;
+/** Frames that carry nothing, per period. Honest clients send one per call when their end crosses an answer. */
+const idleFramesMax = 200_000;
 const settingsMax = 200;
 const periodMs = 10_000;
 /** Streams that this side reset, whose client may not know it yet. */
