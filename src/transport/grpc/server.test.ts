@@ -491,6 +491,24 @@ describe("streams", () => {
     await eventually("the handler ended", () => watch.open === 0);
   });
 
+  test("a client far ahead of its handler loses nothing, not even its end", async () => {
+    const http2 = session(running.url);
+    const created = message(Buffer.from([0x0a, 0x03, 0x0a, 0x01, 0x61]));
+    const messages = 20_000;
+    const all = Buffer.concat(Array.from({ length: messages }, () => created));
+    const answer = await raw(http2, grpcHeaders(watchPath), [all]);
+    expect(answer.status).toBe(0);
+    const last = create(WatchResponseSchema, { watchId: BigInt(messages - 1), created: true });
+    expect(answer.body.toString("hex")).toEndWith(
+      Buffer.from(toBinary(WatchResponseSchema, last)).toString("hex"),
+    );
+    // A message cut short behind as many is still told from a clean end.
+    const cut = await raw(http2, grpcHeaders(watchPath), [all, created.subarray(0, 7)]);
+    expect([cut.status, cut.message]).toEqual([13, "unexpected EOF"]);
+    await eventually("nothing is held", () => running.server.counts().bufferedRequestBytes === 0);
+    http2.destroy();
+  });
+
   test("health watches report each change, reflection lists every service", async () => {
     const statuses: number[] = [];
     const watching = client.makeServerStreamRequest(
