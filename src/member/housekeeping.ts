@@ -26,14 +26,17 @@ export interface HousekeepingParts {
 /** A checkpoint is due when so much was logged since the last, */
 const checkpointBytes = 64 * 1024 ** 2;
 /** when the last is this old, */
-const checkpointIntervalMs = 30_000;
-/** or when enough entries were applied since, but not more often than this. */
-const checkpointPauseMs = 5_000;
+const checkpointIntervalMs = 60_000;
+/**
+ * or when enough entries were applied since, but not more often than this: SQLite syncs its log on the event loop
+ * when it starts it over, which lasts some 60 ms while the disk is busy.
+ */
+const checkpointPauseMs = 30_000;
 /** Pages given back in one step. */
 const vacuumPages = 64;
 const vacuumPauseMs = 5;
-/** Rows that one step of a compaction looks at: about a third of a millisecond. */
-const compactionStepRows = 125;
+/** Rows that one step of a compaction looks at: about a fifth of a millisecond. */
+const compactionStepRows = 64;
 /** While a reader keeps compacted rows, they are looked at this often. */
 const pinnedPauseMs = 200;
 /** Reading leaves a transaction open until the next commit, so one is made at least this often. */
