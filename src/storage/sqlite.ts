@@ -67,7 +67,9 @@ const connectionPragmas = [
   "journal_mode = WAL",
   "synchronous = NORMAL",
   "wal_autocheckpoint = 0",
-  "cache_size = -65536",
+  // Small: the operating system holds the file's pages anyway. Random reads of a million keys were no slower than
+  // with 64 MiB, and the process 60 MB smaller.
+  "cache_size = -8192",
   "temp_store = MEMORY",
   // Only a checkpoint's few milliseconds can be in the way of a write.
   "busy_timeout = 5000",
