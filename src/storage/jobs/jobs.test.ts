@@ -7,7 +7,7 @@ import { RangeRequestSchema } from "../../proto/gen/etcd/rpc_pb";
 import { CommandSchema } from "../../proto/gen/keelson/command_pb";
 import { StateMachine } from "../../state/state-machine";
 import { openStateDatabase } from "../sqlite";
-import { type DatabaseJobs, startDatabaseJobs } from "./jobs";
+import { DatabaseFullError, type DatabaseJobs, startDatabaseJobs } from "./jobs";
 
 let directory: string;
 let path: string;
@@ -111,6 +111,29 @@ test("a target that exists is refused and left alone", async () => {
   expect(await Bun.file(target).text()).toBe("mine");
   // The queue goes on after a failure.
   expect(await jobs.checkpoint()).toBe(1);
+});
+
+test("a copy that would take the disk's reserve is refused before it begins", async () => {
+  put("k");
+  const demanding = startDatabaseJobs(path, state, Number.MAX_SAFE_INTEGER / 2);
+  const target = join(directory, "snapshot.db");
+  const failure = await demanding.takeSnapshotFile(target).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(DatabaseFullError);
+  expect(existsSync(target)).toBe(false);
+  await demanding.close();
+});
+
+test("a copy that is being made does not hold up a close", async () => {
+  const value = crypto.getRandomValues(new Uint8Array(64 * 1024));
+  for (let i = 0; i < 1_000; i++) put(`k${i}`, value);
+  const target = join(directory, "snapshot.db");
+  const outcome = failureOf(jobs.takeSnapshotFile(target));
+  while (!existsSync(target)) await Bun.sleep(1);
+  const queued = failureOf(jobs.takeSnapshotFile(join(directory, "queued.db")));
+  const checkpointed = jobs.checkpoint();
+  await jobs.close();
+  expect([await outcome, await queued]).toEqual(["the member stops", "the member stops"]);
+  expect(await checkpointed).toBe(1_000);
 });
 
 test("the check agrees with the state about sound rows and names a changed one", async () => {

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { assert } from "../../assert";
 import type { LogIndex } from "../../ids";
+import { diskReserveBytes } from "../../limits";
 import type { StateMachine } from "../../state/state-machine";
 import type { CheckpointOutcome, CopyOutcome, DatabaseJob, JobAnswer, JobRequest } from "./worker";
 import workerText from "./worker.ts" with { type: "text" };
@@ -47,25 +48,44 @@ export interface DatabaseJobs {
   readonly walBytes: number;
   /** Checkpoints; resolves with the new covered index. */
   checkpoint(): Promise<LogIndex>;
-  /** Copies the database, as of now, into a new file that needs no other beside it, checks it, and syncs it. */
+  /**
+   * Copies the database, as of now, into a new file that needs no other beside it, checks it, and syncs it. Rejects
+   * with a DatabaseFullError, before it begins, when the copy would not leave the disk's reserve free.
+   */
   takeSnapshotFile(path: string): Promise<SnapshotFile>;
   /** Checks the database's pages and rows; resolves with what is wrong. */
   checkIntegrity(): Promise<string[]>;
-  /** Ends the Worker once its jobs are done. */
+  /** Ends the Worker. A checkpoint is let finish; copies and checks, which may take minutes, are given up. */
   close(): Promise<void>;
 }
 
-/** Starts the Worker for the database file at `path` that `state` writes. */
-export function startDatabaseJobs(path: string, state: StateMachine): DatabaseJobs {
-  return new WorkerJobs(path, state);
+/** Starts the Worker for the database file at `path` that `state` writes. Copies leave `reserveBytes` free. */
+export function startDatabaseJobs(
+  path: string,
+  state: StateMachine,
+  reserveBytes: number = diskReserveBytes,
+): DatabaseJobs {
+  return new WorkerJobs(path, state, reserveBytes);
+}
+
+function closedError(): DatabaseJobError {
+  return new DatabaseJobError("the member stops");
+}
+
+/** A job that the Worker was given. */
+interface Waiting {
+  readonly kind: DatabaseJob["kind"];
+  resolve(outcome: unknown): void;
+  reject(error: Error): void;
 }
 
 class WorkerJobs implements DatabaseJobs {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, { resolve(outcome: unknown): void; reject(error: Error): void }>();
+  readonly #waiting = new Map<number, Waiting>();
   #sequence = 0;
   #covered: LogIndex = 0;
   #holding = false;
+  #closed = false;
   /** The first failure of a checkpoint; after it none is tried again. */
   #broken: unknown = undefined;
   /** The end of the queue of jobs. */
@@ -74,6 +94,7 @@ class WorkerJobs implements DatabaseJobs {
   constructor(
     readonly path: string,
     readonly state: StateMachine,
+    readonly reserveBytes: number,
   ) {
     const url = URL.createObjectURL(new Blob([workerText], { type: "application/typescript" }));
     this.#worker = new Worker(url);
@@ -92,12 +113,13 @@ class WorkerJobs implements DatabaseJobs {
   }
 
   checkpoint(): Promise<LogIndex> {
-    return this.#queue(() => this.#checkpoint());
+    return this.#queue(() => (this.#closed ? Promise.resolve(this.#covered) : this.#checkpoint()));
   }
 
   takeSnapshotFile(path: string): Promise<SnapshotFile> {
     return this.#queue(async () => {
       for (let tries = 1; ; tries++) {
+        if (this.#closed) throw closedError();
         if ((await this.#pass()).complete) break;
         if (tries >= checkpointTriesMax) {
           throw new DatabaseJobError(
@@ -107,20 +129,27 @@ class WorkerJobs implements DatabaseJobs {
         await Bun.sleep(restartTimeoutMs);
       }
       // Nobody but this queue runs checkpoints, so the file does not change until the copy is done.
-      const outcome = await this.#run<CopyOutcome>({ kind: "copy", to: path });
+      if (this.#closed) throw closedError();
+      const { reserveBytes } = this;
+      const outcome = await this.#run<CopyOutcome>({ kind: "copy", to: path, reserveBytes });
       assert(outcome.bytes % 512 === 0, "a database file consists of whole pages");
       return { path, ...outcome };
     });
   }
 
   checkIntegrity(): Promise<string[]> {
-    return this.#queue(() => {
+    return this.#queue(async () => {
+      if (this.#closed) throw closedError();
       if (!this.state.pending) this.state.flush();
       return this.#run<string[]>({ kind: "check" });
     });
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    for (const { kind, reject } of this.#waiting.values()) {
+      if (kind !== "checkpoint") reject(closedError());
+    }
     await this.#last;
     this.#worker.terminate();
   }
@@ -176,7 +205,11 @@ class WorkerJobs implements DatabaseJobs {
     const sequence = ++this.#sequence;
     const request: JobRequest = { path: this.path, sequence, job };
     return new Promise<Outcome>((resolve, reject) => {
-      this.#waiting.set(sequence, { resolve: resolve as (outcome: unknown) => void, reject });
+      this.#waiting.set(sequence, {
+        kind: job.kind,
+        resolve: resolve as (outcome: unknown) => void,
+        reject,
+      });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
       this.#worker.postMessage(request);
     });

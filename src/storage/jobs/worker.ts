@@ -3,7 +3,17 @@
  * source and inside a compiled executable alike; therefore it imports nothing but the runtime's modules.
  */
 import { Database } from "bun:sqlite";
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 
 declare const self: Worker;
@@ -11,7 +21,7 @@ declare const self: Worker;
 /** A job, and what answers it. */
 export type DatabaseJob =
   | { readonly kind: "checkpoint"; readonly mode: "PASSIVE" | "RESTART"; readonly busyTimeoutMs: number }
-  | { readonly kind: "copy"; readonly to: string }
+  | { readonly kind: "copy"; readonly to: string; readonly reserveBytes: number }
   | { readonly kind: "check" };
 
 export interface CheckpointOutcome {
@@ -65,8 +75,25 @@ function checkpoint(path: string, mode: string, busyTimeoutMs: number): Checkpoi
 }
 
 /** Copies the database file, which nobody writes: whoever asked lets no checkpoint run meanwhile. */
-function copy(path: string, to: string): CopyOutcome {
+function copy(path: string, to: string, reserveBytes: number): CopyOutcome {
+  refuseWithoutRoom(path, to, reserveBytes);
   const source = openSync(path, "r");
+  try {
+    copyInto(to, source);
+  } finally {
+    closeSync(source);
+  }
+  const outcome = seal(to);
+  const directory = openSync(dirname(to), "r");
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+  return outcome;
+}
+
+function copyInto(to: string, source: number): void {
   const target = openSync(to, "wx");
   try {
     const chunk = new Uint8Array(chunkBytes);
@@ -82,17 +109,18 @@ function copy(path: string, to: string): CopyOutcome {
     rmSync(to, { force: true });
     throw error;
   } finally {
-    closeSync(source);
     closeSync(target);
   }
-  const outcome = seal(to);
-  const directory = openSync(dirname(to), "r");
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
-  return outcome;
+}
+
+/** A copy that filled the disk would take the room that commits and the log need. */
+function refuseWithoutRoom(path: string, to: string, reserveBytes: number): void {
+  const neededBytes = statSync(path).size + reserveBytes;
+  const { bavail, bsize } = statfsSync(dirname(to));
+  const freeBytes = bavail * bsize;
+  if (freeBytes >= neededBytes) return;
+  const text = `${neededBytes} bytes have to be free beside the database, and ${freeBytes} are`;
+  throw Object.assign(new Error(text), { code: "ENOSPC" });
 }
 
 /** Makes the copy stand alone, without a WAL beside it, checks it, and syncs it. */
@@ -183,7 +211,7 @@ function perform(path: string, job: DatabaseJob): unknown {
     case "checkpoint":
       return checkpoint(path, job.mode, job.busyTimeoutMs);
     case "copy":
-      return copy(path, job.to);
+      return copy(path, job.to, job.reserveBytes);
     case "check":
       return check(path);
   }
