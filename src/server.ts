@@ -1,4 +1,5 @@
 /** A running server: one member, and the doors through which clients reach it. */
+import { resolve } from "node:path";
 import type { ServerOptions } from "./command/options";
 import { refuse } from "./errors";
 import { quotaBytesDefault } from "./limits";
@@ -59,14 +60,32 @@ export async function startServer(
 ): Promise<Server> {
   // Without syncs an acknowledged write may be lost, which only a test can want.
   const disk = options.unsafeNoFsync ? wrapSyncs(systemDisk(), () => Promise.resolve()) : systemDisk();
-  disk.makeDirectory(options.dataDirectory);
-  const lock = lockDirectory(options.dataDirectory);
+  const lock = lockDirectories(options, disk);
   try {
     return await startLocked(options, log, fatal, lock, disk);
   } catch (error) {
     lock.release();
     throw error;
   }
+}
+
+/** Locks the data directory, and the log's where that lies elsewhere: two members would overwrite each other's entries. */
+function lockDirectories({ dataDirectory, walDirectory }: ServerOptions, disk: Disk): DirectoryLock {
+  const directories = new Set([resolve(dataDirectory), resolve(walDirectory ?? dataDirectory)]);
+  const locks: DirectoryLock[] = [];
+  const release = () => {
+    for (const lock of locks) lock.release();
+  };
+  try {
+    for (const directory of directories) {
+      disk.makeDirectory(directory);
+      locks.push(lockDirectory(directory));
+    }
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return { release };
 }
 
 async function startLocked(
@@ -122,7 +141,7 @@ async function startLocked(
     await member.ready();
     return await openDoors(options, log, fatal, lock, member, metrics);
   } catch (error) {
-    await member.stop();
+    if (!member.stopping) await member.stop();
     throw error;
   }
 }
@@ -216,6 +235,10 @@ async function openDoors(
         await listen({ urls: endpoints.map((endpoint) => endpoint.url), http: door, log: report }),
       );
     }
+    if (options.listenClientEndpoints.some(({ port }) => port === 0)) {
+      // The system chose a port, so what was advertised before cannot be right.
+      await member.publish(options.advertiseClientUrls.map((url, position) => client.urls[position] ?? url));
+    }
   } catch (error) {
     for (const listener of listeners) await listener.close();
     throw error;
@@ -229,10 +252,6 @@ async function openDoors(
       counts.bufferedRequestBytes + (gateway?.counts().bufferedRequestBytes ?? 0),
     );
   });
-  if (options.listenClientEndpoints.some(({ port }) => port === 0)) {
-    // The system chose a port, so what was advertised before cannot be right.
-    await member.publish(options.advertiseClientUrls.map((url, position) => client.urls[position] ?? url));
-  }
   const stallMonitor = startStallMonitor({
     histogram: metrics.keelson.stall,
     longest: metrics.keelson.longestStall,
