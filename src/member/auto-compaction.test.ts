@@ -1,12 +1,14 @@
 import { expect, test } from "bun:test";
 import { VirtualClock } from "../../test/sim/clock";
+import { refuse as refusal } from "../errors";
 import { type AutoCompaction, startAutoCompaction } from "./auto-compaction";
 
 const minuteMs = 60_000;
 
-function watched(options: AutoCompaction, refuse: () => boolean = () => false) {
+function watched(options: AutoCompaction, refuse: () => boolean = () => false, error = new Error("refused")) {
   const clock = new VirtualClock();
   const compacted: { revision: number; atMinutes: number }[] = [];
+  const asked: number[] = [];
   const target = {
     leader: true,
     // One write a second.
@@ -15,14 +17,15 @@ function watched(options: AutoCompaction, refuse: () => boolean = () => false) {
     },
     isLeader: () => target.leader,
     compact(revision: number): Promise<void> {
-      if (refuse()) return Promise.reject(new Error("refused"));
+      asked.push(revision);
+      if (refuse()) return Promise.reject(error);
       compacted.push({ revision, atMinutes: Math.round(clock.monotonicMs() / minuteMs) });
       return Promise.resolve();
     },
     report() {},
   };
   const stop = startAutoCompaction(options, clock, target);
-  return { clock, compacted, target, stop };
+  return { clock, asked, compacted, target, stop };
 }
 
 test("by period: each period, to the revision seen a period ago", () => {
@@ -69,4 +72,14 @@ test("a follower does not compact, and a refusal is repeated at the next sample"
   target.leader = true;
   clock.run(2.5 * minuteMs);
   expect(compacted.map(({ atMinutes }) => atMinutes)).toEqual([17]);
+});
+
+test("what somebody else has compacted already counts as done", () => {
+  const { clock, asked } = watched(
+    { mode: "periodic", periodMs: 10 * minuteMs },
+    () => true,
+    refusal("compacted"),
+  );
+  clock.run(19 * minuteMs);
+  expect(asked).toEqual([1]);
 });

@@ -1,4 +1,5 @@
 /** Automatic compaction: keeps a number of revisions, or those of a period (reference etcd-operations 13). */
+import { refusals, StoreError } from "../errors";
 import type { Revision } from "../ids";
 import type { CancelTimer, Clock } from "./ports";
 
@@ -70,6 +71,8 @@ async function attempt(target: CompactionTarget, revision: Revision, mode: strin
     target.report("completed auto compaction", { mode, revision });
     return true;
   } catch (error) {
+    // Somebody else went as far or further: nothing is left to do.
+    if (error instanceof StoreError && error.message === refusals.compacted.text) return true;
     target.report("auto compaction was refused", { mode, revision, error: String(error) });
     return false;
   }
