@@ -3,6 +3,7 @@ import { assert } from "../assert";
 import { decodeConfigurationChange } from "../consensus/configuration-change";
 import type { Raft } from "../consensus/raft";
 import type { Entry } from "../consensus/types";
+import { refuse } from "../errors";
 import { toCounter, type LogIndex } from "../ids";
 import type { Command } from "../proto/gen/keelson/command_pb";
 import type { Applied, ApplyResult } from "../state/results";
@@ -112,6 +113,11 @@ export class Applier {
     return "done";
   }
 
+  /** The member stops: what is being applied may still happen after a restart. */
+  stop(): void {
+    this.#long?.proposal?.reject(refuse("stopped"));
+  }
+
   /** Effects beyond keys: lease clocks, the compaction in the background. */
   #tellParts(entry: Entry, command: Command | undefined, result: ApplyResult): void {
     const { state, raft, hub, leases, host } = this.#parts;
@@ -125,7 +131,9 @@ export class Applier {
             state.leases().map((lease) => ({
               id: lease.id,
               ttlSeconds: lease.grantedTtlSeconds,
-              remainingSeconds: lease.remainingTtlSeconds,
+              // A lease without a record has its whole time as the rest.
+              remainingSeconds:
+                lease.remainingTtlSeconds < lease.grantedTtlSeconds ? lease.remainingTtlSeconds : 0,
             })),
           );
         }

@@ -50,6 +50,14 @@ export interface OpenedData {
   readonly memberId: MemberId;
 }
 
+/** The name of a file in the data directory that does not outlive its use. */
+export function scratchName(number: number): string {
+  return `snapshot-${number}.tmp`;
+}
+
+/** Such files, and what SQLite puts beside them. */
+const scratchPattern = /^snapshot-\d+\.tmp(-wal|-shm|-journal)?$/;
+
 /** The generation that a member starts with. */
 const firstGeneration = 1;
 
@@ -60,6 +68,11 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
   const stateDirectory = join(options.dataDirectory, `state-${firstGeneration}`);
   const databasePath = join(stateDirectory, "state.db");
   disk.makeDirectory(stateDirectory);
+  // The log is cut behind what the database holds, so the database must be found again after a power cut.
+  disk.syncDirectory(options.dataDirectory);
+  for (const name of disk.list(options.dataDirectory)) {
+    if (scratchPattern.test(name)) disk.remove(join(options.dataDirectory, name));
+  }
 
   if (!logExists(logDirectory, disk)) {
     if (options.initialClusterState === "existing") {

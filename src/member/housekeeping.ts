@@ -2,8 +2,14 @@
  * What a member does besides serving: commits the open database transaction, checkpoints the database and cuts the
  * log behind it, removes compacted rows and gives their space back, compacts by schedule.
  */
+import { GrpcCode, refuse, StoreError } from "../errors";
 import type { LogIndex, Term } from "../ids";
-import { DatabaseFullError, type DatabaseJobs, type SnapshotFile } from "../storage/jobs/jobs";
+import {
+  DatabaseFullError,
+  DatabaseJobError,
+  type DatabaseJobs,
+  type SnapshotFile,
+} from "../storage/jobs/jobs";
 import type { DurableLog } from "../storage/wal/types";
 import { startAutoCompaction } from "./auto-compaction";
 import type { Member } from "./member";
@@ -54,9 +60,9 @@ export class Housekeeping {
   #checkpointedAtBytes = 0;
   #compacting = false;
   /** Callers of a physical compaction, and of a defragmentation. */
-  #compactionWaiters: (() => void)[] = [];
+  readonly #compactionWaiters: PromiseWithResolvers<void>[] = [];
   #vacuuming = false;
-  #vacuumWaiters: (() => void)[] = [];
+  readonly #vacuumWaiters: PromiseWithResolvers<void>[] = [];
   #holdPolled = false;
 
   constructor(parts: HousekeepingParts) {
@@ -186,23 +192,31 @@ export class Housekeeping {
         this.applied();
         if (!step.done) return this.#compactionStep(step.waiting ? pinnedPauseMs : nextPauseMs);
         this.#compacting = false;
-        for (const waiter of this.#compactionWaiters.splice(0)) waiter();
+        for (const { resolve } of this.#compactionWaiters.splice(0)) resolve();
         this.#vacuum();
       });
     });
   }
 
-  /** Resolves when no compacted row is left. */
-  compactionFinished(): Promise<void> {
-    if (!this.#compacting) return Promise.resolve();
-    return new Promise((resolve) => this.#compactionWaiters.push(resolve));
+  /** Resolves when no compacted row is left; rejects when the member stops before. */
+  async compactionFinished(): Promise<void> {
+    if (this.#compacting) await this.#wait(this.#compactionWaiters);
   }
 
-  /** Gives every free page back to the file system, a few at a time; resolves when none are left. */
-  defragment(): Promise<void> {
-    const finished = new Promise<void>((resolve) => this.#vacuumWaiters.push(resolve));
+  /**
+   * Gives every free page back to the file system, a few at a time; resolves when none are left, rejects when the
+   * member stops before.
+   */
+  async defragment(): Promise<void> {
     this.#vacuum();
-    return finished;
+    await this.#wait(this.#vacuumWaiters);
+  }
+
+  #wait(waiters: PromiseWithResolvers<void>[]): Promise<void> {
+    if (this.#stopped) throw refuse("stopped");
+    const waiter = Promise.withResolvers<void>();
+    waiters.push(waiter);
+    return waiter.promise;
   }
 
   #vacuum(): void {
@@ -221,14 +235,24 @@ export class Housekeeping {
         this.applied();
         if (!done) return this.#vacuumStep();
         this.#vacuuming = false;
-        for (const waiter of this.#vacuumWaiters.splice(0)) waiter();
+        for (const { resolve } of this.#vacuumWaiters.splice(0)) resolve();
       });
     });
   }
 
-  /** A consistent copy of the database as of now. */
-  takeSnapshotFile(path: string): Promise<SnapshotFile> {
-    return this.#parts.jobs.takeSnapshotFile(path);
+  /** A consistent copy of the database as of now. Rejects with a StoreError when there is no room for it. */
+  async takeSnapshotFile(path: string): Promise<SnapshotFile> {
+    try {
+      return await this.#parts.jobs.takeSnapshotFile(path);
+    } catch (error) {
+      if (this.#stopped) throw refuse("stopped");
+      if (error instanceof DatabaseFullError) {
+        throw new StoreError(GrpcCode.resourceExhausted, `no room for a snapshot: ${error.message}`);
+      }
+      // What failed outside the job is the commit before it, and with it the transaction: the log has to replay it.
+      if (!(error instanceof DatabaseJobError)) this.#parts.fatal(error);
+      throw error;
+    }
   }
 
   /** Bytes of SQLite's write-ahead log. */
@@ -248,7 +272,9 @@ export class Housekeeping {
     this.#stopped = true;
     this.#flushTimer?.();
     this.#stopAutoCompaction();
-    await this.#checkpoint;
-    await this.#parts.jobs.close();
+    for (const { reject } of [...this.#compactionWaiters.splice(0), ...this.#vacuumWaiters.splice(0)]) {
+      reject(refuse("stopped"));
+    }
+    await Promise.all([this.#checkpoint, this.#parts.jobs.close()]);
   }
 }

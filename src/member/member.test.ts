@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { setTraps } from "../../test/sim/traps";
 import { World } from "../../test/sim/world";
 import { refuse } from "../errors";
+import { committedUnappliedMax } from "../limits";
 import {
   AlarmRequest_AlarmAction,
   AlarmType,
@@ -25,6 +26,42 @@ function keys(member: Member): number {
   return member.state.range(
     create(RangeRequestSchema, { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) }),
   ).count;
+}
+
+function grant(id: bigint, ttlSeconds: number) {
+  const value = { $typeName: "etcdserverpb.LeaseGrantRequest", ID: id, TTL: BigInt(ttlSeconds) } as const;
+  return { case: "leaseGrant", value } as const;
+}
+
+function alarm(action: AlarmRequest_AlarmAction, memberID: bigint, type: AlarmType) {
+  const value = { $typeName: "etcdserverpb.AlarmRequest", action, memberID, alarm: type } as const;
+  return { case: "alarm", value } as const;
+}
+
+function deleteAll() {
+  const end = new Uint8Array(1);
+  const value = {
+    $typeName: "etcdserverpb.DeleteRangeRequest",
+    key: end,
+    rangeEnd: end,
+    prevKv: false,
+  } as const;
+  return { case: "deleteRange", value } as const;
+}
+
+/** What becomes of a promise that may never settle. */
+function outcomeOf(promise: Promise<unknown>): { error?: unknown; done: boolean } {
+  const outcome: { error?: unknown; done: boolean } = { done: false };
+  promise.then(
+    () => {
+      outcome.done = true;
+    },
+    (error: unknown) => {
+      outcome.done = true;
+      outcome.error = error;
+    },
+  );
+  return outcome;
 }
 
 describe("a whole member reaches the world only through its ports", () => {
@@ -282,5 +319,118 @@ describe("a whole member reaches the world only through its ports", () => {
     const second = world.start();
     expect(keys(second)).toBe(200);
     expect(second.revision).toBe(201);
+  });
+
+  test("a lease that ends while too much waits for apply is revoked later, and the member goes on", () => {
+    const world = new World();
+    const member = world.start();
+    world.clock.settle(member.write(grant(7n, 5)));
+    world.clock.settle(member.write(put("a", "value", 7n)));
+    const release = world.holdApply();
+    for (let i = 0; i <= committedUnappliedMax; i++) member.write(put("b")).catch(() => {});
+    world.clock.run(6_000);
+    expect(world.logged.map(({ message }) => message)).toContain("an internal proposal failed");
+    release();
+    world.clock.run(5_000);
+    expect(member.state.lease(7n)).toBeUndefined();
+    expect(keys(member)).toBe(1);
+    expect(world.fatal).toEqual([]);
+  });
+
+  test("a member that cannot make itself known tries again now and then, and still stops", () => {
+    const world = new World();
+    const member = world.open({ requestBytesMax: 8 });
+    const ready = outcomeOf(member.ready());
+    world.clock.run(3_000);
+    const tries = world.logged.filter(({ message }) => message === "could not publish this member yet");
+    expect(tries.length).toBeGreaterThan(2);
+    expect(tries.length).toBeLessThan(10);
+    world.clock.settle(member.stop());
+    world.clock.run(1_000);
+    expect(ready).toMatchObject({ done: true, error: { message: refuse("stopped").message } });
+  });
+
+  test("files that a crash left in the middle of their use are removed at the start", () => {
+    const world = new World();
+    const left = ["snapshot-1.tmp", "snapshot-1.tmp-wal", "snapshot-12.tmp-shm"];
+    for (const name of [...left, "snapshot-1.tmp.mine"]) {
+      world.disk.open(`/data/${name}`, "create").close();
+    }
+    const member = world.start();
+    const names = world.disk.list("/data");
+    for (const name of left) expect(names).not.toContain(name);
+    expect(names).toContain("snapshot-1.tmp.mine");
+    expect(member.scratchPath()).toBe("/data/snapshot-1.tmp");
+  });
+
+  test("a lease is renewed without a write, also after a restart", () => {
+    const world = new World();
+    world.clock.settle(world.start().write(grant(7n, 5)));
+    world.crash();
+    expect(world.start().leases.renew(7n)).toBe(5);
+  });
+
+  test("an alarm that was lowered without making room is raised again by the next write", () => {
+    const world = new World();
+    const member = world.start({ quotaBytes: 100_000 });
+    const refused = (value: string) =>
+      expect(() => world.clock.settle(member.write(put("a", value)))).toThrow(refuse("noSpace").message);
+    const { ACTIVATE, DEACTIVATE } = AlarmRequest_AlarmAction;
+    const raised = () => member.state.alarms().map(({ alarm: type }) => type);
+    refused("x".repeat(200_000));
+    world.clock.run(100);
+    expect(raised()).toEqual([AlarmType.NOSPACE]);
+    world.clock.settle(member.write(alarm(DEACTIVATE, member.id, AlarmType.NOSPACE)));
+    refused("x".repeat(200_000));
+    world.clock.run(100);
+    expect(raised()).toEqual([AlarmType.NOSPACE]);
+    world.clock.settle(member.write(alarm(ACTIVATE, 5n, AlarmType.CORRUPT)));
+    expect(member.activeAlarm()).toBe("corrupt");
+  });
+
+  test("an alarm of an unknown type stands in nobody's way", () => {
+    const world = new World();
+    const member = world.start();
+    const unknown = 99 as AlarmType;
+    world.clock.settle(member.write(alarm(AlarmRequest_AlarmAction.ACTIVATE, 5n, unknown)));
+    expect(member.state.alarms().map(({ alarm: type }) => type)).toEqual([unknown]);
+    expect(member.activeAlarm()).toBeUndefined();
+    world.clock.settle(member.write(put("a")));
+  });
+
+  test("who waits for a compaction, a defragmentation or a long delete learns that the member stops", () => {
+    const world = new World();
+    const member = world.start();
+    for (let i = 0; i < 3_000; i++) member.write(put(`key-${i}`)).catch(() => {});
+    world.clock.run(100);
+    member.state.pin(1);
+    const revision = BigInt(member.revision);
+    const value = { $typeName: "etcdserverpb.CompactionRequest", revision, physical: true } as const;
+    world.clock.settle(member.write({ case: "compaction", value }));
+    const deleted = outcomeOf(member.write(deleteAll()));
+    while (!member.state.pending) world.clock.run(0.001);
+    const waiting = [
+      outcomeOf(member.housekeeping.compactionFinished()),
+      outcomeOf(member.housekeeping.defragment()),
+      deleted,
+    ];
+    world.clock.settle(member.stop());
+    const stopped = { done: true, error: { message: refuse("stopped").message, definite: false } };
+    for (const outcome of waiting) expect(outcome).toMatchObject(stopped);
+    expect(world.fatal).toEqual([]);
+  });
+
+  test("a commit that fails while a snapshot is taken ends the process", () => {
+    const world = new World();
+    const member = world.start();
+    world.clock.run(1_000);
+    const taken = () => member.housekeeping.takeSnapshotFile("/data/copy");
+    expect(() => world.clock.settle(taken())).toThrow("a database in memory has no file");
+    expect(world.fatal).toEqual([]);
+    spyOn(member.state, "flush").mockImplementation(() => {
+      throw new Error("database or disk is full");
+    });
+    expect(() => world.clock.settle(taken())).toThrow("disk is full");
+    expect(world.fatal.map(String)).toEqual(["Error: database or disk is full"]);
   });
 });

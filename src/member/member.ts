@@ -16,6 +16,7 @@ import {
   logTailBytesMax,
   uncommittedBytesMax,
 } from "../limits";
+import { AlarmType } from "../proto/gen/etcd/rpc_pb";
 import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
@@ -24,7 +25,7 @@ import { etcdClusterVersion } from "../version";
 import { WatchHub } from "../watch/hub";
 import { Applier, type ApplyObserver, commandVersion } from "./applier";
 import type { AutoCompaction } from "./auto-compaction";
-import { type InitialMember, openDataDirectory, type OpenedData } from "./data-directory";
+import { type InitialMember, openDataDirectory, type OpenedData, scratchName } from "./data-directory";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import { LeaseKeeper } from "./lease-keeper";
@@ -64,6 +65,9 @@ export interface MemberOptions {
   /** The size at which a segment of the log ends; absent: the log's own default. */
   readonly logSegmentBytes?: number;
 }
+
+/** A new member that could not make itself known tries again after this long. */
+const publishRetryMs = 500;
 
 /** What a member tells its surroundings. */
 export interface MemberEvents {
@@ -106,6 +110,7 @@ export class Member {
   #leaderSinceMs = 0;
   #learner = false;
   #stopping = false;
+  #scratchFiles = 0;
   /** One object for all operations until users exist. */
   readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
 
@@ -172,7 +177,7 @@ export class Member {
       ...(options.leaseCheckpoints
         ? {
             checkpoint: (checkpoints) =>
-              this.#proposeQuietly({
+              void this.#proposeQuietly({
                 case: "leaseCheckpoint",
                 value: {
                   $typeName: "etcdserverpb.LeaseCheckpointRequest",
@@ -312,6 +317,8 @@ export class Member {
         if (this.#stopping) throw error;
         this.#events.log("warn", "could not publish this member yet", { error: String(error) });
       }
+      // A refusal may come at once, and what it is about needs its turn.
+      await this.pause(publishRetryMs);
     }
   }
 
@@ -366,14 +373,17 @@ export class Member {
     };
   }
 
-  #proposeQuietly(operation: Command["operation"]): void {
+  /** For proposals of the member itself, often from a timer: nothing is thrown, and failures are only logged. */
+  async #proposeQuietly(operation: Command["operation"]): Promise<void> {
     if (this.#stopping) return;
-    this.propose(operation).catch((error: unknown) => {
+    try {
+      await this.propose(operation);
+    } catch (error) {
       this.#events.log("warn", "an internal proposal failed", {
         operation: operation.case,
         error: String(error),
       });
-    });
+    }
   }
 
   /** Resolves when the local state reflects every write acknowledged before this call. */
@@ -386,7 +396,7 @@ export class Member {
 
   #revokeExpired(ids: readonly LeaseId[], term: Term): void {
     for (const id of ids) {
-      this.#proposeQuietly({
+      void this.#proposeQuietly({
         case: "leaseRevoke",
         value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: BigInt(term) },
       });
@@ -491,10 +501,11 @@ export class Member {
     };
   }
 
-  /** The alarm that stands in the way of a healthy answer, if any. */
+  /** What the raised alarms refuse new keys and leases with, if they do. */
   activeAlarm(): RefusalName | undefined {
-    const alarm = this.state.alarms()[0]?.alarm;
-    return alarm === undefined ? undefined : alarm === 1 ? "noSpace" : "corrupt";
+    const raised = new Set(this.state.alarms().map(({ alarm }) => alarm));
+    if (raised.has(AlarmType.CORRUPT)) return "corrupt";
+    return raised.has(AlarmType.NOSPACE) ? "noSpace" : undefined;
   }
 
   monotonicMs(): number {
@@ -524,9 +535,9 @@ export class Member {
     return () => this.#stopListeners.delete(listener);
   }
 
-  /** A path inside the data directory for a file that does not outlive its use. */
-  scratchPath(name: string): string {
-    return join(this.options.dataDirectory, name);
+  /** A new path inside the data directory for a file that does not outlive its use. */
+  scratchPath(): string {
+    return join(this.options.dataDirectory, scratchName(++this.#scratchFiles));
   }
   /** Opens such a file for reading and takes its name away: it vanishes with the last handle. */
   openScratch(path: string): DiskFile {
@@ -544,6 +555,7 @@ export class Member {
     this.#loop.stop();
     for (const cancel of this.#timers) cancel();
     this.leases.demote();
+    this.#applier.stop();
     this.#proposals.stop();
     this.#reads.stop();
     this.#ports.peers.close();

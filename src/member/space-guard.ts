@@ -20,8 +20,8 @@ export interface SpaceGuardOptions {
   /** Negative: no quota. */
   readonly quotaBytes: number;
   readonly memberId: MemberId;
-  /** Proposes the alarm for this member. */
-  readonly raiseAlarm: (alarm: AlarmType) => void;
+  /** Proposes the alarm for this member; resolves when that has succeeded or failed. */
+  readonly raiseAlarm: (alarm: AlarmType) => Promise<void>;
 }
 
 /**
@@ -38,6 +38,7 @@ export class SpaceGuard {
   #usedBytes = 0;
   #admittedBytes = 0;
   #logIsFull = false;
+  /** An alarm is on its way. */
   #alarmAsked = false;
 
   constructor(options: SpaceGuardOptions) {
@@ -49,7 +50,6 @@ export class SpaceGuard {
     const cost = operationCost(operation);
     if (cost === 0) return;
     if (this.#fits(cost)) {
-      this.#alarmAsked = false;
       this.#admittedBytes += cost;
       this.#writtenBytes += copiesOfWrite * cost;
       return;
@@ -80,14 +80,19 @@ export class SpaceGuard {
     this.#writtenBytes = 0;
   }
 
-  /** Raises NOSPACE once; a full log cannot even write the alarm, so then only this member refuses. */
+  /**
+   * Raises NOSPACE unless it is raised, also when somebody lowered it without making room. A full log cannot even
+   * write the alarm, so then only this member refuses.
+   */
   #raise(): void {
     const { state, memberId, raiseAlarm } = this.#options;
     if (this.#logIsFull || this.#alarmAsked) return;
     if (state.alarms().some((raised) => raised.memberID === memberId && raised.alarm === AlarmType.NOSPACE))
       return;
     this.#alarmAsked = true;
-    raiseAlarm(AlarmType.NOSPACE);
+    void raiseAlarm(AlarmType.NOSPACE).then(() => {
+      this.#alarmAsked = false;
+    });
   }
 
   /** Looks at the database, which costs more than a put: after each commit, not before each write. */

@@ -5,6 +5,7 @@ import { refuse, StoreError, GrpcCode } from "../errors";
 import { toCounter } from "../ids";
 import { quotaBytesDefault } from "../limits";
 import type { Member } from "../member/member";
+import type { DiskFile } from "../member/ports";
 import {
   type AlarmRequest,
   type AlarmResponse,
@@ -25,6 +26,7 @@ import {
 import type { HashAnswer } from "../state/results";
 import type { Call, ServerStream } from "../transport/call";
 import { etcdClusterVersion, etcdLevel } from "../version";
+import { Gate } from "./gate";
 
 /** Rows hashed between two breaths. */
 const hashSliceRows = 2_000;
@@ -33,7 +35,8 @@ const blobBytes = 32 * 1024;
 
 export class MaintenanceService {
   readonly #member: Member;
-  #snapshots = 0;
+  /** One copy at a time asks for the database's jobs, so that a checkpoint comes between any two. */
+  readonly #copies = new Gate(1);
 
   constructor(member: Member) {
     this.#member = member;
@@ -54,7 +57,7 @@ export class MaintenanceService {
     const sizes = state.sizes();
     const errors = leader === 0n ? [refuse("noLeader").message] : [];
     for (const { memberID, alarm } of state.alarms()) {
-      errors.push(`memberID:${memberID} alarm:${AlarmType[alarm]} `);
+      errors.push(`memberID:${memberID} alarm:${AlarmType[alarm] ?? alarm} `);
     }
     return create(StatusResponseSchema, {
       header: headers.message(revision),
@@ -106,6 +109,7 @@ export class MaintenanceService {
         const answer = sliced.next(hashSliceRows);
         if (answer !== undefined) return answer;
         await this.#member.soon();
+        if (this.#member.stopping) throw refuse("stopped");
         if (call.canceled) throw refuse("canceled");
       }
     } finally {
@@ -125,9 +129,7 @@ export class MaintenanceService {
     stream: ServerStream<typeof SnapshotRequestSchema, typeof SnapshotResponseSchema>,
     call: Call,
   ): Promise<void> {
-    const path = this.#member.scratchPath(`snapshot-${++this.#snapshots}.tmp`);
-    const { bytes } = await this.#member.housekeeping.takeSnapshotFile(path);
-    const file = this.#member.openScratch(path);
+    const { file, bytes } = await this.#copies.pass(() => this.#copy(call));
     try {
       const digest = createHash("sha256");
       for (let offset = 0; offset < bytes;) {
@@ -142,6 +144,14 @@ export class MaintenanceService {
     } finally {
       file.close();
     }
+  }
+
+  async #copy(call: Call): Promise<{ readonly file: DiskFile; readonly bytes: number }> {
+    if (this.#member.stopping) throw refuse("stopped");
+    if (call.canceled) throw refuse("canceled");
+    const path = this.#member.scratchPath();
+    const { bytes } = await this.#member.housekeeping.takeSnapshotFile(path);
+    return { file: this.#member.openScratch(path), bytes };
   }
 
   #send(

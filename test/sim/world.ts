@@ -5,7 +5,7 @@ import type { Clock, Disk, Ports } from "../../src/member/ports";
 import { SeededRng } from "../../src/rng";
 import { wrapSyncs } from "../../src/storage/disk-wrap";
 import type { StateMachine } from "../../src/state/state-machine";
-import type { DatabaseJobs } from "../../src/storage/jobs/jobs";
+import { DatabaseJobError, type DatabaseJobs } from "../../src/storage/jobs/jobs";
 import { openStateDatabase } from "../../src/storage/sqlite";
 import { VirtualClock } from "./clock";
 import { SimulatedDisk, type SimulatedDiskOptions } from "./disk";
@@ -35,20 +35,25 @@ export const memberDefaults: MemberOptions = {
 };
 
 /** The jobs of a database in memory: nothing to wait for. */
-function memoryJobs(state: StateMachine): DatabaseJobs {
+function memoryJobs(state: StateMachine, holding: () => boolean): DatabaseJobs {
   let coveredIndex = state.flushedIndex;
   return {
     get coveredIndex() {
       return coveredIndex;
     },
-    holding: false,
+    get holding() {
+      return holding();
+    },
     walBytes: 0,
     checkpoint() {
       if (!state.pending) state.flush();
       coveredIndex = state.flushedIndex;
       return Promise.resolve(coveredIndex);
     },
-    takeSnapshotFile: () => Promise.reject(new Error("a database in memory has no file")),
+    async takeSnapshotFile() {
+      if (!state.pending) state.flush();
+      throw new DatabaseJobError("a database in memory has no file");
+    },
     checkIntegrity: () => Promise.resolve([]),
     close: () => Promise.resolve(),
   };
@@ -72,6 +77,7 @@ export class World {
   #life = 0;
   #heldSyncs: PromiseWithResolvers<void> | undefined;
   #muteSyncs = false;
+  #applyHeld = false;
 
   constructor(seed = 1, disk: SimulatedDiskOptions = {}) {
     this.#rng = new SeededRng(seed);
@@ -81,21 +87,26 @@ export class World {
 
   /** Starts the member, and waits until it can serve. */
   start(options: Partial<MemberOptions> = {}): Member {
+    const member = this.open(options);
+    this.clock.settle(member.ready());
+    return member;
+  }
+
+  /** Starts the member, which is not ready to serve yet. */
+  open(options: Partial<MemberOptions> = {}): Member {
     const ports: Ports = {
       clock: this.#clockOfLife(++this.#life),
       rng: this.#rng.fork(2),
       disk: this.#diskThatHolds(),
       peers: { send() {}, onMessage() {}, close() {} },
       openDatabase: () => (this.#database ??= openStateDatabase(":memory:")),
-      startDatabaseJobs: (_path, state) => memoryJobs(state),
+      startDatabaseJobs: (_path, state) => memoryJobs(state, () => this.#applyHeld),
     };
     const events: MemberEvents = {
       log: (level, message, fields = {}) => this.logged.push({ level, message, fields }),
       fatal: (error) => this.fatal.push(error),
     };
-    const member = this.clock.settle(Member.start({ ...memberDefaults, ...options }, ports, events));
-    this.clock.settle(member.ready());
-    return member;
+    return this.clock.settle(Member.start({ ...memberDefaults, ...options }, ports, events));
   }
 
   #clockOfLife(life: number): Clock {
@@ -128,6 +139,14 @@ export class World {
     };
   }
 
+  /** From now on nothing is applied, as during a checkpoint, until the returned function is called. */
+  holdApply(): () => void {
+    this.#applyHeld = true;
+    return () => {
+      this.#applyHeld = false;
+    };
+  }
+
   /** From now on syncs take effect, but nobody hears of it: the moment before a crash. */
   muteSyncs(): void {
     this.#muteSyncs = true;
@@ -137,6 +156,7 @@ export class World {
   crash(): void {
     this.#life++;
     this.#muteSyncs = false;
+    this.#applyHeld = false;
     this.disk.cutPower();
     this.disk.restart();
     if (this.#database?.inTransaction) this.#database.run("ROLLBACK");
