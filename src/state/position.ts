@@ -104,9 +104,13 @@ export class Journal {
     this.#state = "reading";
   }
 
-  /** Must precede every write of a row. */
+  /**
+   * Must precede every write of a row. After some errors, also of statements that only read, SQLite rolls the whole
+   * transaction back; what is written then would be committed without the rows before it.
+   */
   write(bytes: number): void {
     if (this.#state === "closed") this.#beginWrite.run();
+    else assert(this.database.inTransaction, "SQLite gave up the open transaction; the log has to replay it");
     this.#state = "writing";
     this.bytes += bytes;
   }

@@ -567,3 +567,16 @@ describe("restart", () => {
     expect(get("k3")).toBeDefined();
   });
 });
+
+test("a transaction that SQLite gave up by itself stops the next write, and nothing is damaged", () => {
+  put(state, "a");
+  state.flush();
+  put(state, "b");
+  // As after an I/O error in any statement, one that only reads included.
+  database.run("ROLLBACK");
+  expect(() => put(state, "c")).toThrow("gave up the open transaction");
+  expect(() => state.flush()).toThrow("gave up the open transaction");
+  crash();
+  expect([state.appliedIndex, state.revision]).toEqual([1, 2]);
+  expect(get("a")?.modRevision).toBe(2n);
+});

@@ -27,7 +27,8 @@ import {
   TxnResponseSchema,
 } from "../proto/gen/etcd/rpc_pb";
 import type { KeyEntry } from "./mvcc/key-entry";
-import { keyRange, type KeyRange, rangeHolds } from "./mvcc/key-range";
+import { keyRange, type KeyRange } from "./mvcc/key-range";
+import { KeyRanges } from "./mvcc/key-ranges";
 import { RangeRun } from "./mvcc/range";
 import { recordValue } from "./mvcc/record";
 import type { MvccStore, VersionView } from "./mvcc/store";
@@ -311,7 +312,9 @@ export class TxnRun {
 
 /** Which keys will exist when an op's turn comes, as far as puts that build on an existing key need to know. */
 class Overlay {
-  #deleted: KeyRange[] | undefined = undefined;
+  readonly #deleted = new KeyRanges();
+  /** Where the deletes "to the end" begin, the lowest of them. */
+  #deletedFrom: string | undefined = undefined;
   readonly #store: MvccStore;
 
   constructor(store: MvccStore) {
@@ -319,14 +322,17 @@ class Overlay {
   }
 
   delete({ key, rangeEnd }: DeleteRangeRequest): void {
-    (this.#deleted ??= []).push(keyRange(key, rangeEnd));
+    const { low, high } = keyRange(key, rangeEnd);
+    if (high !== undefined) this.#deleted.add(low, high);
+    else if (this.#deletedFrom === undefined || low < this.#deletedFrom) this.#deletedFrom = low;
   }
 
   put({ key, lease, ignoreValue, ignoreLease }: PutRequest): RefusalName | undefined {
     if (ignoreValue || ignoreLease) {
       const name = toBinaryString(key);
       // A delete "to the end" earlier in the txn passes the duplicate check (etcd-wire 8.4), yet empties the key.
-      if (this.#deleted?.some((range) => rangeHolds(range, name))) return "keyNotFound";
+      if (this.#deletedFrom !== undefined && name >= this.#deletedFrom) return "keyNotFound";
+      if (this.#deleted.holds(name)) return "keyNotFound";
       if (!this.#store.index.find(name)?.live) return "keyNotFound";
     }
     return lease !== 0n && this.#store.leases.get(lease) === undefined ? "leaseNotFound" : undefined;

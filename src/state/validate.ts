@@ -11,6 +11,7 @@ import {
   type RequestOp,
   type TxnRequest,
 } from "../proto/gen/etcd/rpc_pb";
+import { KeyRanges } from "./mvcc/key-ranges";
 
 /** Throws `emptyKey` or `invalidSortOption`. */
 export function checkRange(request: RangeRequest): void {
@@ -73,15 +74,9 @@ function checkOp({ request }: RequestOp, opsMax: number): void {
   }
 }
 
-interface DeletedRange {
-  readonly low: string;
-  /** Exclusive. */
-  readonly high: string;
-}
-
 interface Touched {
   readonly puts: Set<string>;
-  readonly deletes: DeletedRange[];
+  readonly deletes: KeyRanges;
 }
 
 /**
@@ -90,13 +85,13 @@ interface Touched {
  * txns run in order on etcd, and apply copes with what they do (`Overlay` in txn.ts).
  */
 function touchedBy(ops: readonly RequestOp[]): Touched {
-  const deletes: DeletedRange[] = [];
+  const deletes = new KeyRanges();
   const puts = new Set<string>();
   for (const { request } of ops) {
     if (request.case !== "requestDeleteRange") continue;
     const low = toBinaryString(request.value.key);
     const { rangeEnd } = request.value;
-    deletes.push({ low, high: rangeEnd.length === 0 ? `${low}\0` : toBinaryString(rangeEnd) });
+    deletes.add(low, rangeEnd.length === 0 ? `${low}\0` : toBinaryString(rangeEnd));
   }
   for (const { request } of ops) {
     if (request.case !== "requestTxn") continue;
@@ -108,7 +103,8 @@ function touchedBy(ops: readonly RequestOp[]): Touched {
       if (puts.has(key) && success.puts.has(key)) refuseDeleted(key, deletes);
       else addPut(key, puts, deletes);
     }
-    deletes.push(...success.deletes, ...failure.deletes);
+    deletes.addAll(success.deletes);
+    deletes.addAll(failure.deletes);
   }
   for (const { request } of ops) {
     if (request.case === "requestPut") addPut(toBinaryString(request.value.key), puts, deletes);
@@ -116,14 +112,14 @@ function touchedBy(ops: readonly RequestOp[]): Touched {
   return { puts, deletes };
 }
 
-function addPut(key: string, puts: Set<string>, deletes: readonly DeletedRange[]): void {
+function addPut(key: string, puts: Set<string>, deletes: KeyRanges): void {
   if (puts.has(key)) throw refuse("duplicateKey");
   refuseDeleted(key, deletes);
   puts.add(key);
 }
 
-function refuseDeleted(key: string, deletes: readonly DeletedRange[]): void {
-  if (deletes.some(({ low, high }) => key >= low && key < high)) throw refuse("duplicateKey");
+function refuseDeleted(key: string, deletes: KeyRanges): void {
+  if (deletes.holds(key)) throw refuse("duplicateKey");
 }
 
 /** True when the txn has nothing but ranges in both branches: it need not go through the log. */

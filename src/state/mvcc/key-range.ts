@@ -15,8 +15,3 @@ export function keyRange(key: Uint8Array, rangeEnd: Uint8Array): KeyRange {
   if (rangeEnd.length === 1 && rangeEnd[0] === 0) return { low, high: undefined, single: false };
   return { low, high: toBinaryString(rangeEnd), single: false };
 }
-
-/** Whether a range holds a key. */
-export function rangeHolds(range: KeyRange, key: string): boolean {
-  return key >= range.low && (range.high === undefined || key < range.high);
-}
