@@ -40,7 +40,7 @@ const checkpointIntervalMs = 60_000;
 const checkpointPauseMs = 30_000;
 /** Pages given back in one step. */
 const vacuumPages = 64;
-const vacuumPauseMs = 5;
+const vacuumPauseMs = 1;
 /** Rows that one step of a compaction looks at: about a fifth of a millisecond. */
 const compactionStepRows = 64;
 /** While a reader keeps compacted rows, they are looked at this often. */
