@@ -4,8 +4,6 @@
 export const requestBytesMaxDefault = 1_572_864;
 /** What a gRPC frame may exceed the request limit by, for the envelope around it. */
 export const grpcOverheadBytes = 524_288;
-/** Operations in one list of a transaction (etcd's --max-txn-ops). */
-export const txnOpsMaxDefault = 128;
 /** The longest that anything may hold the event loop before it yields. */
 export const sliceBudgetMs = 10;
 /**

@@ -234,7 +234,11 @@ export const flags = {
     "where other members are served",
     noPeers,
   ),
-  "snapshot-count": member(integer(1), "10000", "applied entries between two cuts of the log"),
+  "snapshot-count": member(
+    integer(1),
+    "10000",
+    "applied entries after which the log is cut, at most every 30 s",
+  ),
   "snapshot-catchup-entries": member(integer(0), "5000", "entries kept behind a cut for slow followers"),
   "heartbeat-interval": member(integer(1, 10_000), "100", "milliseconds between heartbeats"),
   "election-timeout": member(
