@@ -46,7 +46,14 @@ export interface Server {
 }
 
 /** One member has nobody to talk to. */
-const noPeers: Peers = { send() {}, onMessage() {}, close() {} };
+const noPeers: Peers = {
+  start() {},
+  setMembers() {},
+  send() {},
+  fetchPiece: () => Promise.reject(new Error("there are no other members")),
+  activeSinceMs: () => undefined,
+  close: () => Promise.resolve(),
+};
 
 /**
  * Starts a member on its data directory and serves clients once it is ready. Rejects, with nothing left running,

@@ -30,6 +30,7 @@ import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import { LeaseKeeper } from "./lease-keeper";
 import { ConsensusLoop } from "./loop";
+import type { PeerMessage } from "./peer-message";
 import type { CancelTimer, DiskFile, Ports } from "./ports";
 import { Proposals } from "./proposals";
 import { Reads } from "./reads";
@@ -281,10 +282,15 @@ export class Member {
   #begin(): void {
     const { clock, peers } = this.#ports;
     this.#configurationChanged();
-    peers.onMessage((message) => {
-      this.#raft.step(message);
-      this.#loop.wake();
-    });
+    peers.start(
+      { clusterId: this.clusterId, memberId: this.id, incarnation: this.#incarnation },
+      {
+        receive: (message) => this.#receive(message),
+        readPiece: (_from, name) => Promise.reject(new Error(`there is no file ${JSON.stringify(name)}`)),
+        isRemoved: (id) => this.state.isRemovedMember(id),
+        removed: () => {},
+      },
+    );
     this.#every(this.options.heartbeatIntervalMs, () => {
       this.#raft.tick();
       this.#loop.wake();
@@ -296,6 +302,21 @@ export class Member {
     this.housekeeping.start();
     this.#raft.tick();
     this.#loop.wake();
+  }
+
+  #receive(message: PeerMessage): void {
+    switch (message.kind) {
+      case "propose":
+      case "propose-refused":
+      case "read-index":
+      case "read-index-answer":
+      case "call":
+      case "call-answer":
+        return;
+      default:
+        this.#raft.step(message);
+        this.#loop.wake();
+    }
   }
 
   /**
@@ -558,7 +579,7 @@ export class Member {
     this.#applier.stop();
     this.#proposals.stop();
     this.#reads.stop();
-    this.#ports.peers.close();
+    await this.#ports.peers.close();
     await this.housekeeping.stop();
     await this.#log.close();
     this.state.close();

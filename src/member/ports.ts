@@ -4,10 +4,11 @@
  * time, disk and network.
  */
 import type { Database } from "bun:sqlite";
-import type { Message } from "../consensus/types";
+import type { ClusterId, MemberId } from "../ids";
 import type { Rng } from "../rng";
 import type { StateMachine } from "../state/state-machine";
 import type { DatabaseJobs } from "../storage/jobs/jobs";
+import type { PeerMessage } from "./peer-message";
 
 export type { Rng };
 
@@ -56,11 +57,51 @@ export interface Disk {
   freeBytes(directory: string): number;
 }
 
+/** Where another member listens for its peers. */
+export interface PeerAddress {
+  readonly id: MemberId;
+  readonly peerUrls: readonly string[];
+}
+
+/** What a member does for its peers; called by the transport. */
+export interface PeerHandler {
+  /** A message from a member of this cluster, addressed to this one; the transport has checked both. */
+  receive(message: PeerMessage): void;
+  /**
+   * A piece of a file that this member offers, at most `bytesMax` from `offset`; empty at its end. May wait, to
+   * keep to a rate. Rejects when there is no such file (any more).
+   */
+  readPiece(from: MemberId, name: string, offset: number, bytesMax: number): Promise<Uint8Array>;
+  /** Whether the id was removed from the cluster: it is turned away for good and told so. */
+  isRemoved(id: MemberId): boolean;
+  /** A peer says that this member was removed from the cluster. */
+  removed(by: MemberId): void;
+}
+
+/** Who this member is to its peers: part of each handshake. */
+export interface PeerIdentity {
+  readonly clusterId: ClusterId;
+  readonly memberId: MemberId;
+  /** Differs in each life of the process. */
+  readonly incarnation: bigint;
+}
+
 /** Other members. Sending never blocks and may lose messages; a full queue drops. */
 export interface Peers {
-  send(messages: readonly Message[]): void;
-  onMessage(listener: (message: Message) => void): void;
-  close(): void;
+  /** Begins to receive and to connect. Called once, before anything is sent. */
+  start(identity: PeerIdentity, handler: PeerHandler): void;
+  /** The other members from now on, whoever is not among them is disconnected. Called again at every change. */
+  setMembers(members: readonly PeerAddress[]): void;
+  /** Messages to one member keep their order while its connection lasts. */
+  send(messages: readonly PeerMessage[]): void;
+  /**
+   * A piece of a file that `from` offers, at most `bytesMax` from `offset`; empty at its end. Travels apart from
+   * messages, which never wait behind it. Rejects when `from` cannot be reached or refuses.
+   */
+  fetchPiece(from: MemberId, name: string, offset: number, bytesMax: number): Promise<Uint8Array>;
+  /** Since when messages of this member have been arriving (monotonic milliseconds); undefined: they are not. */
+  activeSinceMs(id: MemberId): number | undefined;
+  close(): Promise<void>;
 }
 
 export interface Ports {

@@ -1,7 +1,7 @@
 /** One whole member on a virtual clock, a simulated disk and a database in memory. */
 import type { Database } from "bun:sqlite";
 import { Member, type MemberEvents, type MemberOptions } from "../../src/member/member";
-import type { Clock, Disk, Ports } from "../../src/member/ports";
+import type { Clock, Disk, Peers, Ports } from "../../src/member/ports";
 import { SeededRng } from "../../src/rng";
 import { wrapSyncs } from "../../src/storage/disk-wrap";
 import type { StateMachine } from "../../src/state/state-machine";
@@ -32,6 +32,16 @@ export const memberDefaults: MemberOptions = {
   leaseCheckpoints: false,
   warningApplyMs: 100,
   logSegmentBytes: 256 * 1024,
+};
+
+/** A member that is alone. */
+const noPeers: Peers = {
+  start() {},
+  setMembers() {},
+  send() {},
+  fetchPiece: () => Promise.reject(new Error("there are no other members")),
+  activeSinceMs: () => undefined,
+  close: () => Promise.resolve(),
 };
 
 /** The jobs of a database in memory: nothing to wait for. */
@@ -98,7 +108,7 @@ export class World {
       clock: this.#clockOfLife(++this.#life),
       rng: this.#rng.fork(2),
       disk: this.#diskThatHolds(),
-      peers: { send() {}, onMessage() {}, close() {} },
+      peers: noPeers,
       openDatabase: () => (this.#database ??= openStateDatabase(":memory:")),
       startDatabaseJobs: (_path, state) => memoryJobs(state, () => this.#applyHeld),
     };
