@@ -7,7 +7,7 @@ import { type Logger, OncePerMinute } from "./log";
 import { Member } from "./member/member";
 import type { Disk, Peers } from "./member/ports";
 import { systemClock, systemRng } from "./member/system";
-import { createMetrics } from "./metrics/metrics";
+import { createMetrics, type Metrics } from "./metrics/metrics";
 import { applyObserver, logObserver, sampleMember } from "./metrics/sample-member";
 import { startStallMonitor } from "./metrics/stall-monitor";
 import { AlarmType } from "./proto/gen/etcd/rpc_pb";
@@ -31,6 +31,8 @@ import { createHttpDoor } from "./transport/http/door";
 import type { HealthSource } from "./transport/http/health-source";
 import { type Listener, listen } from "./transport/listener";
 import { bindMethods } from "./transport/methods";
+import type { PeerPages, PeerTransport } from "./transport/peer/options";
+import { createPeers } from "./transport/peer/peers";
 import { ReflectionService } from "./transport/reflection";
 import { etcdLevel } from "./version";
 
@@ -44,16 +46,6 @@ export interface Server {
   /** Stops accepting, finishes unary calls, ends streams, closes the member. At most about 10 s. */
   stop(): Promise<void>;
 }
-
-/** One member has nobody to talk to. */
-const noPeers: Peers = {
-  start() {},
-  setMembers() {},
-  send() {},
-  fetchPiece: () => Promise.reject(new Error("there are no other members")),
-  activeSinceMs: () => undefined,
-  close: () => Promise.resolve(),
-};
 
 /**
  * Starts a member on its data directory and serves clients once it is ready. Rejects, with nothing left running,
@@ -103,7 +95,60 @@ async function startLocked(
   disk: Disk,
 ): Promise<Server> {
   const metrics = createMetrics({ extensive: options.metrics === "extensive" });
-  const member = await Member.start(
+  const opened: { member?: Member } = {};
+  const peers = openPeers(options, log, fatal, metrics, () => opened.member);
+  try {
+    await peers.listen();
+    opened.member = await startMember(options, log, fatal, disk, metrics, peers);
+  } catch (error) {
+    await peers.close();
+    throw error;
+  }
+  const member = opened.member;
+  try {
+    sampleMember(metrics, member);
+    metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
+    await member.ready();
+    return await openDoors(options, log, fatal, lock, member, metrics);
+  } catch (error) {
+    if (!member.stopping) await member.stop();
+    throw error;
+  }
+}
+
+/** The peer port, which answers as far as there is a member. */
+function openPeers(
+  options: ServerOptions,
+  log: Logger,
+  fatal: (error: unknown) => void,
+  metrics: Metrics,
+  memberOf: () => Member | undefined,
+): PeerTransport {
+  return createPeers({
+    listenUrls: options.listenPeerEndpoints.map((endpoint) => endpoint.url),
+    clock: systemClock,
+    rng: systemRng,
+    log,
+    electionTimeoutMs: options.electionTimeoutMs,
+    requestBytesMax: options.requestBytesMax,
+    pages: () => {
+      const member = memberOf();
+      return member === undefined ? undefined : peerPages(member);
+    },
+    metrics: metrics.network,
+    fatal,
+  });
+}
+
+function startMember(
+  options: ServerOptions,
+  log: Logger,
+  fatal: (error: unknown) => void,
+  disk: Disk,
+  metrics: Metrics,
+  peers: Peers,
+): Promise<Member> {
+  return Member.start(
     {
       name: options.name,
       dataDirectory: options.dataDirectory,
@@ -131,7 +176,7 @@ async function startLocked(
       clock: systemClock,
       rng: systemRng,
       disk,
-      peers: noPeers,
+      peers,
       openDatabase: openStateDatabase,
       startDatabaseJobs,
     },
@@ -142,15 +187,6 @@ async function startLocked(
       applyObserver: applyObserver(metrics),
     },
   );
-  try {
-    sampleMember(metrics, member);
-    metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
-    await member.ready();
-    return await openDoors(options, log, fatal, lock, member, metrics);
-  } catch (error) {
-    if (!member.stopping) await member.stop();
-    throw error;
-  }
 }
 
 async function openDoors(
@@ -159,7 +195,7 @@ async function openDoors(
   fatal: (error: unknown) => void,
   lock: DirectoryLock,
   member: Member,
-  metrics: ReturnType<typeof createMetrics>,
+  metrics: Metrics,
 ): Promise<Server> {
   const health = new HealthService();
   const kv = new KvService(member, {
@@ -323,10 +359,31 @@ function healthSource(member: Member): HealthSource {
       await member.linearizable();
       readKey();
     },
-    versions: () => ({
-      etcdserver: etcdLevel,
-      etcdcluster: member.state.clusterVersion ?? "not_decided",
-      storage: member.state.clusterVersion ?? "unknown",
-    }),
+    versions: () => versionsOf(member),
+  };
+}
+
+function versionsOf(member: Member): { etcdserver: string; etcdcluster: string; storage: string } {
+  return {
+    etcdserver: etcdLevel,
+    etcdcluster: member.state.clusterVersion ?? "not_decided",
+    storage: member.state.clusterVersion ?? "unknown",
+  };
+}
+
+/** What the peer port shows over plain HTTP. */
+function peerPages(member: Member): PeerPages {
+  return {
+    clusterId: member.clusterId,
+    versions: () => versionsOf(member),
+    clientUrls: () => member.state.members().find(({ ID }) => ID === member.id)?.clientURLs ?? [],
+    members: () =>
+      member.state.members().map(({ ID, name, peerURLs, clientURLs, isLearner }) => ({
+        id: ID,
+        name,
+        peerUrls: peerURLs,
+        clientUrls: clientURLs,
+        isLearner,
+      })),
   };
 }
