@@ -21,8 +21,11 @@ export const applyCommitIntervalMs = 20;
 export const applyCommitBytes = 4 * 1024 ** 2;
 /** Proposals stop when less than this is free on the disk; deletes and compaction go on. */
 export const diskReserveBytes = 64 * 1024 ** 2;
-/** The newest log entries that recovery loads and consensus keeps in memory. */
-export const logTailBytesMax = 16 * 1024 ** 2;
+/**
+ * The newest log entries that recovery loads and consensus keeps in memory. What is held for a tenth of a second
+ * outlives the collections of young objects and is then garbage until the next full one, so this is kept small.
+ */
+export const logTailBytesMax = 4 * 1024 ** 2;
 /** Proposals are refused while more than this waits for its commit. */
 export const uncommittedBytesMax = 256 * 1024 ** 2;
 /** Bytes of one append message to a follower, and of all that are on their way to it. */

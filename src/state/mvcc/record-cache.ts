@@ -1,5 +1,5 @@
 /**
- * Recently written or read records by sequence number, in a direct-mapped table: a record sits in the one slot that
+ * Recently read records by sequence number, in a direct-mapped table: a record sits in the one slot that
  * its number leads to, and whoever comes later takes its place. Bounded by slots and by the size of a record, at
  * most 64 MiB; a hit costs 20 ns where a row costs 600.
  */

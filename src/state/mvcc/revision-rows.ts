@@ -47,13 +47,15 @@ export class RevisionRows {
     this.#remove = database.prepare("DELETE FROM revisions WHERE sequence = ?1 RETURNING checksum");
   }
 
-  /** Stores a record; returns its sequence number. */
+  /**
+   * Stores a record; returns its sequence number. What is written is not cached: few of many writes are read soon,
+   * and a record that the cache holds for a while grows old enough to be garbage for long.
+   */
   append(main: Revision, sub: number, record: Uint8Array): number {
     const sealed = seal(record);
     const sequence = this.#journal.position.nextSequence++;
     this.#journal.write(sealed.length + 16);
     this.#append.run(sequence, main, sub, this.#journal.added(sealed, sequence, main, sub), sealed);
-    this.#cache.set(sequence, record);
     return sequence;
   }
 
