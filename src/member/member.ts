@@ -16,68 +16,33 @@ import {
   logTailBytesMax,
   uncommittedBytesMax,
 } from "../limits";
-import { AlarmType } from "../proto/gen/etcd/rpc_pb";
+import { AlarmType, type Member as MemberRecord } from "../proto/gen/etcd/rpc_pb";
 import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
-import type { DurableLog, LogObserver } from "../storage/wal/types";
+import type { DurableLog } from "../storage/wal/types";
 import { etcdClusterVersion } from "../version";
 import { WatchHub } from "../watch/hub";
-import { Applier, type ApplyObserver, commandVersion } from "./applier";
-import type { AutoCompaction } from "./auto-compaction";
-import { type InitialMember, openDataDirectory, type OpenedData, scratchName } from "./data-directory";
+import { Applier, commandVersion } from "./applier";
+import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import { LeaseKeeper } from "./lease-keeper";
+import type { LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
+import type { AddedMember, NewMember } from "./membership";
+import type { MemberEvents, MemberOptions } from "./options";
+import { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
 import type { CancelTimer, DiskFile, Ports } from "./ports";
 import { Proposals } from "./proposals";
 import { Reads } from "./reads";
 import { SpaceGuard } from "./space-guard";
 
-export interface MemberOptions {
-  readonly name: string;
-  readonly dataDirectory: string;
-  /** Where the log lies when it is not inside the data directory. */
-  readonly logDirectory?: string;
-  readonly initialClusterState: "new" | "existing";
-  readonly clientUrls: readonly string[];
-  readonly initialCluster: readonly InitialMember[];
-  readonly clusterToken: string;
-  readonly heartbeatIntervalMs: number;
-  readonly electionTimeoutMs: number;
-  readonly preVote: boolean;
-  readonly requestBytesMax: number;
-  /** Of the state database; negative: no quota. */
-  readonly quotaBytes: number;
-  readonly autoCompaction: AutoCompaction | undefined;
-  readonly compactionBatchRows: number;
-  readonly compactionPauseMs: number;
-  readonly applyCommitIntervalMs: number;
-  /** Applied entries after which a checkpoint is due (etcd's --snapshot-count). */
-  readonly checkpointEntries: number;
-  /** Entries that stay in the log behind a checkpoint, for followers that lag. */
-  readonly catchupEntries: number;
-  readonly watchProgressIntervalMs: number;
-  /** Replicate the remaining time of long leases now and then. */
-  readonly leaseCheckpoints: boolean;
-  readonly warningApplyMs: number;
-  /** The size at which a segment of the log ends; absent: the log's own default. */
-  readonly logSegmentBytes?: number;
-}
-
 /** A new member that could not make itself known tries again after this long. */
 const publishRetryMs = 500;
 
-/** What a member tells its surroundings. */
-export interface MemberEvents {
-  log(level: "info" | "warn" | "error", message: string, fields?: Record<string, unknown>): void;
-  /** The process must end now: a broken invariant, or a disk that can no longer be trusted. */
-  fatal(error: unknown): void;
-  readonly logObserver?: LogObserver;
-  readonly applyObserver?: ApplyObserver;
-}
+export type { MemberEvents, MemberOptions } from "./options";
 
 export class Member {
   readonly clusterId: ClusterId;
@@ -89,6 +54,8 @@ export class Member {
   readonly headers: Headers;
   readonly space: SpaceGuard;
   readonly housekeeping: Housekeeping;
+  /** Questions to other members, and the methods that this one answers. */
+  readonly calls: PeerCalls;
   /** Milliseconds after which a proposal or linearizable read gives up (reference etcd-wire 1). */
   readonly requestTimeoutMs: number;
   /** Counters for metrics. */
@@ -111,6 +78,7 @@ export class Member {
   #leaderSinceMs = 0;
   #learner = false;
   #stopping = false;
+  #removed = false;
   #scratchFiles = 0;
   /** One object for all operations until users exist. */
   readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
@@ -134,6 +102,12 @@ export class Member {
     this.#log = log;
     this.#database = database;
     this.#incarnation = ports.rng.bits64() >> 1n;
+    this.calls = new PeerCalls({
+      self: memberId,
+      incarnation: this.#incarnation,
+      clock,
+      send: (message) => ports.peers.send([message]),
+    });
     const members = state.members();
     this.#raft = new Raft(
       {
@@ -288,7 +262,7 @@ export class Member {
         receive: (message) => this.#receive(message),
         readPiece: (_from, name) => Promise.reject(new Error(`there is no file ${JSON.stringify(name)}`)),
         isRemoved: (id) => this.state.isRemovedMember(id),
-        removed: () => {},
+        removed: () => this.#learnRemoved(),
       },
     );
     this.#every(this.options.heartbeatIntervalMs, () => {
@@ -310,9 +284,10 @@ export class Member {
       case "propose-refused":
       case "read-index":
       case "read-index-answer":
+        return;
       case "call":
       case "call-answer":
-        return;
+        return this.calls.receive(message);
       default:
         this.#raft.step(message);
         this.#loop.wake();
@@ -415,6 +390,64 @@ export class Member {
     return confirmed;
   }
 
+  /** Asks another member something; see {@link PeerCalls.call}. */
+  call(to: MemberId, method: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    return this.calls.call(to, method, body, timeoutMs);
+  }
+
+  /**
+   * Adds a voter or a learner, on any member. Rejects with etcd's refusals: `memberNotEnoughStarted`, `unhealthy`,
+   * `memberExist`, `peerURLExist`, `tooManyLearners`; with `timeout` the outcome is unknown.
+   */
+  addMember(_member: NewMember): Promise<AddedMember> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /**
+   * Makes a learner a voter; resolves with the members after that. Refusals: `memberNotFound`, `memberNotLearner`,
+   * `learnerNotReady`, `memberNotEnoughStarted`.
+   */
+  promoteMember(_id: MemberId): Promise<readonly MemberRecord[]> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /** Removes a member for good; resolves with the members after that. Refusals: `memberNotFound`,
+   * `memberNotEnoughStarted`, `unhealthy`. A leader that is to remove itself hands over first. */
+  removeMember(_id: MemberId): Promise<readonly MemberRecord[]> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /** Changes a member's peer URLs; resolves with the members after that. Refusals: `memberNotFound`, `peerURLExist`. */
+  updateMember(_id: MemberId, _peerUrls: readonly string[]): Promise<readonly MemberRecord[]> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /**
+   * Hands leadership to `to`; resolves when this member sees it lead. Refusals: `notLeader` when this member does not
+   * lead, `badLeaderTransferee` when `to` is no voter, and etcd's text for a transfer that took too long.
+   */
+  transferLeader(_to: MemberId): Promise<void> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /**
+   * Gives a lease its full time again, through the leader; the answer is that time in seconds, 0 for a lease that is
+   * unknown or over. At once where nobody has to be asked. Rejects with `noLeader`, `timeout` or `leaderChanged`.
+   */
+  renewLease(_id: LeaseId): number | Promise<number> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /** What is left of a lease, from the leader; undefined: there is no such lease. Rejects as {@link renewLease}. */
+  leaseTimeToLive(_id: LeaseId): Promise<LeaseTimeToLive | undefined> {
+    return Promise.reject(refuse("notCapable"));
+  }
+
+  /** True once this member learned that it was removed from the cluster; {@link MemberEvents.removed} tells it. */
+  get isRemoved(): boolean {
+    return this.#removed;
+  }
+
   #revokeExpired(ids: readonly LeaseId[], term: Term): void {
     for (const id of ids) {
       void this.#proposeQuietly({
@@ -448,6 +481,14 @@ export class Member {
 
   #configurationChanged(): void {
     this.#learner = this.#raft.status().configuration.learners.includes(this.id);
+    if (this.state.isRemovedMember(this.id)) this.#learnRemoved();
+  }
+
+  #learnRemoved(): void {
+    if (this.#removed) return;
+    this.#removed = true;
+    this.#events.log("error", "the member has been permanently removed from the cluster");
+    this.#events.removed?.();
   }
 
   #sweep(): void {
@@ -579,6 +620,7 @@ export class Member {
     this.#applier.stop();
     this.#proposals.stop();
     this.#reads.stop();
+    this.calls.stop();
     await this.#ports.peers.close();
     await this.housekeeping.stop();
     await this.#log.close();

@@ -1,0 +1,54 @@
+/** What a member is started with, and what it tells its surroundings. */
+import type { LogObserver } from "../storage/wal/types";
+import type { ApplyObserver } from "./applier";
+import type { AutoCompaction } from "./auto-compaction";
+import type { InitialMember } from "./data-directory";
+
+export interface MemberOptions {
+  readonly name: string;
+  readonly dataDirectory: string;
+  /** Where the log lies when it is not inside the data directory. */
+  readonly logDirectory?: string;
+  readonly initialClusterState: "new" | "existing";
+  readonly clientUrls: readonly string[];
+  readonly initialCluster: readonly InitialMember[];
+  readonly clusterToken: string;
+  readonly heartbeatIntervalMs: number;
+  readonly electionTimeoutMs: number;
+  readonly preVote: boolean;
+  readonly requestBytesMax: number;
+  /** Of the state database; negative: no quota. */
+  readonly quotaBytes: number;
+  readonly autoCompaction: AutoCompaction | undefined;
+  readonly compactionBatchRows: number;
+  readonly compactionPauseMs: number;
+  readonly applyCommitIntervalMs: number;
+  /** Applied entries after which a checkpoint is due (etcd's --snapshot-count). */
+  readonly checkpointEntries: number;
+  /** Entries that stay in the log behind a checkpoint, for followers that lag. */
+  readonly catchupEntries: number;
+  readonly watchProgressIntervalMs: number;
+  /** Replicate the remaining time of long leases now and then. */
+  readonly leaseCheckpoints: boolean;
+  readonly warningApplyMs: number;
+  /** Refuse changes of membership that could cost the quorum (etcd's --strict-reconfig-check); absent: on. */
+  readonly strictReconfiguration?: boolean;
+  /** Learners at a time (etcd's --max-learners); absent: 1. */
+  readonly learnersMax?: number;
+  /** The size at which a segment of the log ends; absent: the log's own default. */
+  readonly logSegmentBytes?: number;
+}
+
+/** What a member tells its surroundings. */
+export interface MemberEvents {
+  log(level: "info" | "warn" | "error", message: string, fields?: Record<string, unknown>): void;
+  /** The process must end now: a broken invariant, or a disk that can no longer be trusted. */
+  fatal(error: unknown): void;
+  /**
+   * This member was removed from the cluster, for good. It no longer takes part; who runs it answers what is under
+   * way and then stops it. Called once.
+   */
+  removed?(): void;
+  readonly logObserver?: LogObserver;
+  readonly applyObserver?: ApplyObserver;
+}
