@@ -4,24 +4,18 @@
  */
 import { join } from "node:path";
 import type { Database } from "bun:sqlite";
-import { create, toBinary } from "@bufbuild/protobuf";
 import { assert } from "../assert";
-import { encodeConfigurationChange } from "../consensus/configuration-change";
 import type { Entry } from "../consensus/types";
-import { type ClusterId, hexId, type LogIndex, type MemberId, noMember } from "../ids";
+import { type ClusterId, hexId, type LogIndex, type MemberId } from "../ids";
 import { logTailBytesMax } from "../limits";
-import { MemberSchema } from "../proto/gen/etcd/rpc_pb";
 import { StateMachine } from "../state/state-machine";
 import { createLog, logExists, openLog } from "../storage/wal/log";
-import type { DurableLog, LogObserver, RecoveredLog } from "../storage/wal/types";
-import { clusterIdOf, memberIdOf } from "./identity";
-import type { Ports } from "./ports";
+import type { DurableLog, LogIdentity, LogObserver, RecoveredLog } from "../storage/wal/types";
+import { foundCluster, type InitialMember, standAlone } from "./bootstrap";
+import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./join-plan";
+import type { Disk, Ports } from "./ports";
 
-/** A member of the configuration that a cluster starts with. */
-export interface InitialMember {
-  readonly name: string;
-  readonly peerUrls: readonly string[];
-}
+export type { InitialMember };
 
 export interface DataDirectoryOptions {
   readonly dataDirectory: string;
@@ -29,6 +23,10 @@ export interface DataDirectoryOptions {
   readonly logDirectory?: string;
   /** "existing": a cluster that runs already is to be joined, which must not become a new one by mistake. */
   readonly initialClusterState: "new" | "existing";
+  /** For a member without data: how it begins in a cluster that runs already. Absent: it founds one. */
+  readonly joining?: JoinPlan;
+  /** Rewrite the membership to this member alone, once, whatever the others say. */
+  readonly forceNewCluster?: boolean;
   /** Only looked at by a new member: afterwards the log knows. */
   readonly name: string;
   readonly initialCluster: readonly InitialMember[];
@@ -48,6 +46,20 @@ export interface OpenedData {
   readonly state: StateMachine;
   readonly clusterId: ClusterId;
   readonly memberId: MemberId;
+  /** How this member began, as long as it has not become a full member: its state may not know the others yet. */
+  readonly joining: JoinPlan | undefined;
+}
+
+/** Whether a member has lived in these directories: then they say who it is, and flags about its beginning do not count. */
+export function hasMember(options: Pick<DataDirectoryOptions, "dataDirectory" | "logDirectory">, disk: Disk) {
+  return logExists(logDirectoryOf(options), disk);
+}
+
+function logDirectoryOf({
+  dataDirectory,
+  logDirectory,
+}: Pick<DataDirectoryOptions, "dataDirectory" | "logDirectory">): string {
+  return logDirectory ?? join(dataDirectory, "log");
 }
 
 /** The name of a file in the data directory that does not outlive its use. */
@@ -64,7 +76,7 @@ const firstGeneration = 1;
 /** Opens what is there, or begins a new member of the initial cluster. Throws when anything is damaged. */
 export async function openDataDirectory(options: DataDirectoryOptions, ports: Ports): Promise<OpenedData> {
   const { disk } = ports;
-  const logDirectory = options.logDirectory ?? join(options.dataDirectory, "log");
+  const logDirectory = logDirectoryOf(options);
   const stateDirectory = join(options.dataDirectory, `state-${firstGeneration}`);
   const databasePath = join(stateDirectory, "state.db");
   disk.makeDirectory(stateDirectory);
@@ -75,13 +87,13 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
   }
 
   if (!logExists(logDirectory, disk)) {
-    if (options.initialClusterState === "existing") {
+    if (options.forceNewCluster === true) {
       throw new Error(
-        `the data directory ${options.dataDirectory} is empty and --initial-cluster-state is "existing", but this release ` +
-          'cannot join a running cluster; use "new" for a new member, or name the data directory of a former one',
+        `--force-new-cluster goes on with the data of a member that is left, but ${options.dataDirectory} holds none; ` +
+          "name the right --data-dir, or take the flag away to begin a new member",
       );
     }
-    const { identity } = bootstrap(options);
+    const identity = await beginIdentity(options, disk);
     const log = await createLog({
       directory: logDirectory,
       disk,
@@ -111,8 +123,9 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
   if (recovered.repaired !== undefined) {
     options.report("cut an unsynced tail off the log", { ...recovered.repaired });
   }
-  if (recovered.lastIndex === 0) {
-    const { identity, first } = bootstrap(options);
+  const joining = readJoinPlan(options.dataDirectory, disk);
+  if (recovered.lastIndex === 0 && joining === undefined) {
+    const { identity, first } = foundCluster(options.name, options.initialCluster, options.clusterToken);
     if (identity.memberId !== recovered.identity.memberId) {
       throw new Error(
         `the data directory ${options.dataDirectory} was begun by member ${hexId(recovered.identity.memberId)}, ` +
@@ -131,8 +144,96 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
       memberId: hexId(identity.memberId),
     });
   }
+  if (state.isRemovedMember(recovered.identity.memberId)) {
+    throw new Error(
+      `this member (${hexId(recovered.identity.memberId)}) was removed from the cluster, and its id is never used again; ` +
+        `to make this machine a member once more, empty ${options.dataDirectory} and start with --join`,
+    );
+  }
+  if (options.forceNewCluster === true)
+    recovered = await forceNewCluster(options, disk, log, recovered, state);
   recovered = { ...recovered, tail: tailForConsensus(log, recovered, state.appliedIndex) };
-  return { log, recovered, database, databasePath, state, ...recovered.identity };
+  return { log, recovered, database, databasePath, state, joining, ...recovered.identity };
+}
+
+/** Who a member without data is. A joiner's plan is on disk before its log is, so that a cut start goes on with it. */
+async function beginIdentity(options: DataDirectoryOptions, disk: Disk): Promise<LogIdentity> {
+  const before = readJoinPlan(options.dataDirectory, disk);
+  if (before !== undefined) return before;
+  const { joining } = options;
+  if (joining !== undefined) {
+    await writeJoinPlan(options.dataDirectory, disk, joining);
+    return joining;
+  }
+  if (options.initialClusterState === "existing") {
+    throw new Error(
+      `the data directory ${options.dataDirectory} is empty, and --initial-cluster-state "existing" names no member of ` +
+        "the cluster that could be asked; name the others in --initial-cluster, or use --join",
+    );
+  }
+  return foundCluster(options.name, options.initialCluster, options.clusterToken).identity;
+}
+
+/** The file that tells that the membership was rewritten; while it lies there, it is not done again. */
+const forcedFileName = "forced-new-cluster";
+
+async function forceNewCluster(
+  options: DataDirectoryOptions,
+  disk: Disk,
+  log: DurableLog,
+  recovered: RecoveredLog,
+  state: StateMachine,
+): Promise<RecoveredLog> {
+  const self = recovered.identity.memberId;
+  const done = disk.list(options.dataDirectory).includes(forcedFileName);
+  const marker = join(options.dataDirectory, forcedFileName);
+  const rewritten = standAlone(self, state.configuration(), {
+    hardState: recovered.hardState,
+    lastIndex: recovered.lastIndex,
+    unapplied: entriesBetween(log, state.appliedIndex + 1, recovered.lastIndex + 1),
+  });
+  if (rewritten === undefined) {
+    options.report("--force-new-cluster: this member is alone already; take the flag away", {});
+  } else if (done) {
+    // The flag stayed in a unit file while the cluster grew again: obeying would split it.
+    options.report(
+      "--force-new-cluster is ignored: it was carried out before, and other members were added since; take the flag " +
+        "away, or remove the file named here if it really has to happen again",
+      { file: marker },
+    );
+    return recovered;
+  } else {
+    await log.append(rewritten);
+    options.report("--force-new-cluster: this is the only member from now on; take the flag away", {
+      memberId: hexId(self),
+      lastIndex: recovered.lastIndex,
+      changes: rewritten.entries.length,
+    });
+  }
+  if (!done) {
+    const file = disk.open(marker, "create");
+    file.write(0, new TextEncoder().encode(`behind index ${recovered.lastIndex}\n`));
+    await file.sync();
+    file.close();
+    disk.syncDirectory(options.dataDirectory);
+  }
+  if (rewritten === undefined) return recovered;
+  return {
+    ...recovered,
+    hardState: rewritten.hardState,
+    tail: [...recovered.tail, ...rewritten.entries],
+    lastIndex: rewritten.entries.at(-1)!.index,
+  };
+}
+
+/** Entries of the log in pieces, so that a long log never lies in memory as a whole. */
+function* entriesBetween(log: DurableLog, low: LogIndex, high: LogIndex): Iterable<Entry> {
+  for (let next = low; next < high;) {
+    const piece = log.read(next, high, logTailBytesMax);
+    assert(piece.length > 0, `the log has no entry ${next}`);
+    yield* piece;
+    next = piece.at(-1)!.index + 1;
+  }
 }
 
 /** The newest entries, reaching back to the first that is neither committed nor applied, as consensus needs them. */
@@ -150,37 +251,4 @@ function tailForConsensus(
     assert(older.length > 0, `the log has no entry ${from}, but does not begin behind it`);
     tail = [...older, ...tail.filter(({ index }) => index > older.at(-1)!.index)];
   }
-}
-
-/**
- * The identity of a new member and the first entries of its log: one configuration change per initial member, all
- * committed in term 1, the same on every member (as etcd does it).
- */
-function bootstrap(options: DataDirectoryOptions) {
-  const members = options.initialCluster
-    .map((member) => ({ ...member, id: memberIdOf(member.peerUrls, options.clusterToken) }))
-    .sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
-  const own = members.find((member) => member.name === options.name);
-  if (own === undefined) {
-    throw new Error(
-      `--initial-cluster has no member with this member's name, ${JSON.stringify(options.name)}`,
-    );
-  }
-  const entries = members.map((member, position): Entry => ({
-    term: 1,
-    index: position + 1,
-    kind: "configuration",
-    data: encodeConfigurationChange({
-      type: "add-voter",
-      memberId: member.id,
-      context: toBinary(
-        MemberSchema,
-        create(MemberSchema, { ID: member.id, peerURLs: [...member.peerUrls] }),
-      ),
-    }),
-  }));
-  return {
-    identity: { clusterId: clusterIdOf(members.map((member) => member.id)), memberId: own.id },
-    first: { entries, hardState: { term: 1, vote: noMember, commit: entries.length } },
-  };
 }

@@ -87,8 +87,8 @@ test.skipIf(calibrating)(
   "a second process on the same data directory is refused with one clear line",
   async () => {
     const server = await startKeelson();
-    const [port = 0] = await freePorts(1);
-    const second = await outcome([...keelsonCommand(), ...keelsonFlags(server.dataDir, port)], 15_000);
+    const [port = 0, peerPort = 0] = await freePorts(2);
+    const second = await outcome([...keelsonCommand(), ...keelsonFlags(server.dataDir, port, peerPort)], 15_000);
     expect(second.code).not.toBe(0);
     expect(second.code).not.toBeNull();
     const lines = second.output.split("\n").filter((line) => line.includes(server.dataDir));

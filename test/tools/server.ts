@@ -261,9 +261,18 @@ export async function startEtcd(options: ServerOptions & { fsync?: boolean } = {
   });
 }
 
-/** The flags every Keelson of the tests gets. */
-export function keelsonFlags(dataDir: string, port: number): string[] {
-  return ["--listen-client-urls", `http://127.0.0.1:${port}`, "--data-dir", dataDir, "--name", "default"];
+/** The flags every Keelson of the tests gets; no other server of this machine may have the same ports. */
+export function keelsonFlags(dataDir: string, port: number, peerPort: number): string[] {
+  return [
+    "--listen-client-urls",
+    `http://127.0.0.1:${port}`,
+    "--listen-peer-urls",
+    `http://127.0.0.1:${peerPort}`,
+    "--data-dir",
+    dataDir,
+    "--name",
+    "default",
+  ];
 }
 
 /**
@@ -272,5 +281,8 @@ export function keelsonFlags(dataDir: string, port: number): string[] {
  */
 export async function startKeelson(options: ServerOptions = {}): Promise<Server> {
   if (process.env["KEELSON_TEST_SUBJECT"] === "etcd") return startEtcd({ ...options, fsync: true });
-  return start("keelson", options, (dataDir, port) => [...keelsonCommand(), ...keelsonFlags(dataDir, port)]);
+  return start("keelson", options, (dataDir, port, peerPort) => [
+    ...keelsonCommand(),
+    ...keelsonFlags(dataDir, port, peerPort),
+  ]);
 }
