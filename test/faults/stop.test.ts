@@ -88,7 +88,10 @@ test.skipIf(calibrating)(
   async () => {
     const server = await startKeelson();
     const [port = 0, peerPort = 0] = await freePorts(2);
-    const second = await outcome([...keelsonCommand(), ...keelsonFlags(server.dataDir, port, peerPort)], 15_000);
+    const second = await outcome(
+      [...keelsonCommand(), ...keelsonFlags(server.dataDir, port, peerPort)],
+      15_000,
+    );
     expect(second.code).not.toBe(0);
     expect(second.code).not.toBeNull();
     const lines = second.output.split("\n").filter((line) => line.includes(server.dataDir));
