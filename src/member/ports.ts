@@ -44,9 +44,11 @@ export interface DiskFile {
 export interface Disk {
   /** "create" fails when the file exists, "open" when it does not. */
   open(path: string, mode: "create" | "open" | "read"): DiskFile;
-  /** Names in a directory, sorted; an absent directory has none. */
+  /** Names of files and directories in a directory, sorted; an absent directory has none. */
   list(directory: string): string[];
   makeDirectory(path: string): void;
+  /** Removes an empty directory. */
+  removeDirectory(path: string): void;
   rename(from: string, to: string): void;
   remove(path: string): void;
   /** As `remove`, off the event loop: taking a large file away can last tens of milliseconds. */

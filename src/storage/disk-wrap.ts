@@ -16,6 +16,7 @@ export function wrapSyncs(disk: Disk, around: (sync: () => Promise<void>) => Pro
     open: (path, mode) => wrapFile(disk.open(path, mode)),
     list: (directory) => disk.list(directory),
     makeDirectory: (path) => disk.makeDirectory(path),
+    removeDirectory: (path) => disk.removeDirectory(path),
     rename: (from, to) => disk.rename(from, to),
     remove: (path) => disk.remove(path),
     removeLater: (path) => disk.removeLater(path),

@@ -10,6 +10,7 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  rmdirSync,
   statfsSync,
   unlinkSync,
   writeSync,
@@ -101,6 +102,7 @@ export function systemDisk(): Disk {
     makeDirectory: (path) => {
       mkdirSync(path, { recursive: true, mode: directoryMode });
     },
+    removeDirectory: rmdirSync,
     rename: renameSync,
     remove: unlinkSync,
     removeLater: (path) => unlink(path),

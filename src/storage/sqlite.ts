@@ -88,7 +88,11 @@ function pragmaNumber(database: Database, name: string): number {
  * @throws {StateDatabaseError} when the file is not Keelson's or of a newer format.
  */
 export function openStateDatabase(path: string): Database {
-  const database = new Database(path, { create: true, readwrite: true });
+  return adoptStateDatabase(new Database(path, { create: true, readwrite: true }), path);
+}
+
+/** As {@link openStateDatabase}, for a database that is open already; closes it when it cannot be used. */
+export function adoptStateDatabase(database: Database, path: string): Database {
   try {
     if (pragmaNumber(database, "page_count") === 0) {
       for (const pragma of creationPragmas) database.run(`PRAGMA ${pragma}`);

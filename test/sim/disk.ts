@@ -344,13 +344,30 @@ export class SimulatedDisk implements Disk {
 
   list(directory: string): string[] {
     if (this.#cut) throw new PowerCutError("the power is off");
-    return [...(this.#directories.get(directory)?.current.keys() ?? [])].sort();
+    const names = [...(this.#directories.get(directory)?.current.keys() ?? [])];
+    for (const path of this.#directories.keys()) {
+      if (path.startsWith(`${directory}/`)) {
+        const name = path.slice(directory.length + 1);
+        if (!name.includes("/")) names.push(name);
+      }
+    }
+    return names.sort();
   }
 
   /** Directories themselves are taken to be durable at once; only names of files can be lost. */
   makeDirectory(path: string): void {
     this.#step();
     this.#directory(path);
+    this.#afterStep();
+  }
+
+  /** Durable at once as well; what the power cut takes back are the removals of files in it. */
+  removeDirectory(path: string): void {
+    this.#step();
+    const directory = this.#directories.get(path);
+    if (directory === undefined) throw errno("ENOENT", path);
+    if (directory.current.size > 0) throw errno("ENOTEMPTY", path);
+    if (directory.unsynced.length === 0) this.#directories.delete(path);
     this.#afterStep();
   }
 

@@ -1,13 +1,10 @@
 /** One whole member on a virtual clock, a simulated disk and a database in memory. */
-import type { Database } from "bun:sqlite";
 import { Member, type MemberEvents, type MemberOptions } from "../../src/member/member";
 import type { Clock, Disk, Peers, Ports } from "../../src/member/ports";
 import { SeededRng } from "../../src/rng";
 import { wrapSyncs } from "../../src/storage/disk-wrap";
-import type { StateMachine } from "../../src/state/state-machine";
-import { DatabaseJobError, type DatabaseJobs } from "../../src/storage/jobs/jobs";
-import { openStateDatabase } from "../../src/storage/sqlite";
 import { VirtualClock } from "./clock";
+import { SimulatedDatabases } from "./databases";
 import { SimulatedDisk, type SimulatedDiskOptions } from "./disk";
 
 export const memberDefaults: MemberOptions = {
@@ -34,6 +31,9 @@ export const memberDefaults: MemberOptions = {
   logSegmentBytes: 256 * 1024,
 };
 
+/** How long a job on the database takes. */
+const jobMs = 5;
+
 /** A member that is alone. */
 const noPeers: Peers = {
   start() {},
@@ -43,31 +43,6 @@ const noPeers: Peers = {
   activeSinceMs: () => undefined,
   close: () => Promise.resolve(),
 };
-
-/** The jobs of a database in memory: nothing to wait for. */
-function memoryJobs(state: StateMachine, holding: () => boolean): DatabaseJobs {
-  let coveredIndex = state.flushedIndex;
-  return {
-    get coveredIndex() {
-      return coveredIndex;
-    },
-    get holding() {
-      return holding();
-    },
-    walBytes: 0,
-    checkpoint() {
-      if (!state.pending) state.flush();
-      coveredIndex = state.flushedIndex;
-      return Promise.resolve(coveredIndex);
-    },
-    async takeSnapshotFile() {
-      if (!state.pending) state.flush();
-      throw new DatabaseJobError("a database in memory has no file");
-    },
-    checkIntegrity: () => Promise.resolve([]),
-    close: () => Promise.resolve(),
-  };
-}
 
 interface LoggedLine {
   readonly level: string;
@@ -82,7 +57,7 @@ export class World {
   readonly fatal: unknown[] = [];
   readonly logged: LoggedLine[] = [];
   readonly #rng: SeededRng;
-  #database: Database | undefined;
+  readonly #databases: SimulatedDatabases;
   /** Counts lives: what an earlier one had scheduled does not happen. */
   #life = 0;
   #heldSyncs: PromiseWithResolvers<void> | undefined;
@@ -93,6 +68,7 @@ export class World {
     this.#rng = new SeededRng(seed);
     this.disk = new SimulatedDisk(this.#rng.fork(1), disk);
     this.disk.makeDirectory("/data");
+    this.#databases = new SimulatedDatabases(this.disk, this.#rng.fork(3));
   }
 
   /** Starts the member, and waits until it can serve. */
@@ -104,13 +80,18 @@ export class World {
 
   /** Starts the member, which is not ready to serve yet. */
   open(options: Partial<MemberOptions> = {}): Member {
+    const clock = this.#clockOfLife(++this.#life);
     const ports: Ports = {
-      clock: this.#clockOfLife(++this.#life),
+      clock,
       rng: this.#rng.fork(2),
       disk: this.#diskThatHolds(),
       peers: noPeers,
-      openDatabase: () => (this.#database ??= openStateDatabase(":memory:")),
-      startDatabaseJobs: (_path, state) => memoryJobs(state, () => this.#applyHeld),
+      openDatabase: (path) => this.#databases.openDatabase(path),
+      startDatabaseJobs: (path, state) =>
+        this.#databases.startDatabaseJobs(path, state, {
+          holding: () => this.#applyHeld,
+          pause: () => new Promise((resolve) => void clock.after(jobMs, resolve)),
+        }),
     };
     const events: MemberEvents = {
       log: (level, message, fields = {}) => this.logged.push({ level, message, fields }),
@@ -169,6 +150,6 @@ export class World {
     this.#applyHeld = false;
     this.disk.cutPower();
     this.disk.restart();
-    if (this.#database?.inTransaction) this.#database.run("ROLLBACK");
+    this.#databases.crash();
   }
 }

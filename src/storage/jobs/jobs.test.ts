@@ -103,6 +103,25 @@ test("a snapshot file holds exactly the state of one entry, whatever is written 
   copy.close();
 });
 
+test("a snapshot file is examined elsewhere: what it holds, and that it is whole", async () => {
+  for (let i = 0; i < 50; i++) put(`k${i}`);
+  const target = join(directory, "snapshot.db");
+  const taken = await jobs.takeSnapshotFile(target);
+  expect(await jobs.examineSnapshotFile(target)).toEqual(taken);
+  expect([taken.appliedIndex, taken.appliedTerm]).toEqual([50, 1]);
+  const bytes = new Uint8Array(await Bun.file(target).arrayBuffer());
+  expect(Buffer.from(taken.digest).toString("hex")).toBe(
+    new Bun.CryptoHasher("sha256").update(bytes).digest("hex"),
+  );
+  expect(existsSync(`${target}-wal`)).toBe(false);
+  const place = Buffer.from(bytes).lastIndexOf("k7");
+  bytes[place] = bytes[place]! ^ 1;
+  await Bun.write(target, bytes);
+  expect(await failureOf(jobs.examineSnapshotFile(target))).toContain("does not match its checksum");
+  await Bun.write(target, bytes.subarray(0, bytes.length - 4096));
+  expect(await failureOf(jobs.examineSnapshotFile(target))).toContain("malformed");
+});
+
 test("a target that exists is refused and left alone", async () => {
   put("k");
   const target = join(directory, "snapshot.db");

@@ -1,7 +1,7 @@
 /** Work on database files that must not run on the event loop: checkpoints, copies, checks. */
 import { statSync } from "node:fs";
 import { assert } from "../../assert";
-import type { LogIndex } from "../../ids";
+import type { LogIndex, Term } from "../../ids";
 import { diskReserveBytes } from "../../limits";
 import type { StateMachine } from "../../state/state-machine";
 import type { CheckpointOutcome, CopyOutcome, DatabaseJob, JobAnswer, JobRequest } from "./worker";
@@ -28,9 +28,14 @@ export interface SnapshotFile {
   readonly path: string;
   /** A multiple of 512. */
   readonly bytes: number;
+  /** SHA-256 of the whole file. */
+  readonly digest: Uint8Array;
   /** The state that the file holds. */
   readonly appliedIndex: LogIndex;
+  readonly appliedTerm: Term;
   readonly revision: number;
+  /** The members present in it, each an encoded etcdserverpb.Member. */
+  readonly members: readonly Uint8Array[];
 }
 
 /**
@@ -53,10 +58,18 @@ export interface DatabaseJobs {
    * with a DatabaseFullError, before it begins, when the copy would not leave the disk's reserve free.
    */
   takeSnapshotFile(path: string): Promise<SnapshotFile>;
+  /**
+   * Checks a copy that came from elsewhere: its pages, its rows and their sums. Changes nothing in it. Rejects when
+   * it is damaged.
+   */
+  examineSnapshotFile(path: string): Promise<SnapshotFile>;
   /** Checks the database's pages and rows; resolves with what is wrong. */
   checkIntegrity(): Promise<string[]>;
-  /** Ends the Worker. A checkpoint is let finish; copies and checks, which may take minutes, are given up. */
-  close(): Promise<void>;
+  /**
+   * Ends the Worker. A checkpoint is let finish; copies and checks, which may take minutes, are given up and
+   * rejected with `reason`, or with the member's stop.
+   */
+  close(reason?: string): Promise<void>;
 }
 
 /** Starts the Worker for the database file at `path` that `state` writes. Copies leave `reserveBytes` free. */
@@ -66,10 +79,6 @@ export function startDatabaseJobs(
   reserveBytes: number = diskReserveBytes,
 ): DatabaseJobs {
   return new WorkerJobs(path, state, reserveBytes);
-}
-
-function closedError(): DatabaseJobError {
-  return new DatabaseJobError("the member stops");
 }
 
 /** A job that the Worker was given. */
@@ -86,6 +95,7 @@ class WorkerJobs implements DatabaseJobs {
   #covered: LogIndex = 0;
   #holding = false;
   #closed = false;
+  #closedBecause = "the member stops";
   /** The first failure of a checkpoint; after it none is tried again. */
   #broken: unknown = undefined;
   /** The end of the queue of jobs. */
@@ -119,7 +129,7 @@ class WorkerJobs implements DatabaseJobs {
   takeSnapshotFile(path: string): Promise<SnapshotFile> {
     return this.#queue(async () => {
       for (let tries = 1; ; tries++) {
-        if (this.#closed) throw closedError();
+        if (this.#closed) throw this.#closedError();
         if ((await this.#pass()).complete) break;
         if (tries >= checkpointTriesMax) {
           throw new DatabaseJobError(
@@ -129,7 +139,7 @@ class WorkerJobs implements DatabaseJobs {
         await Bun.sleep(restartTimeoutMs);
       }
       // Nobody but this queue runs checkpoints, so the file does not change until the copy is done.
-      if (this.#closed) throw closedError();
+      if (this.#closed) throw this.#closedError();
       const { reserveBytes } = this;
       const outcome = await this.#run<CopyOutcome>({ kind: "copy", to: path, reserveBytes });
       assert(outcome.bytes % 512 === 0, "a database file consists of whole pages");
@@ -139,19 +149,31 @@ class WorkerJobs implements DatabaseJobs {
 
   checkIntegrity(): Promise<string[]> {
     return this.#queue(async () => {
-      if (this.#closed) throw closedError();
+      if (this.#closed) throw this.#closedError();
       if (!this.state.pending) this.state.flush();
       return this.#run<string[]>({ kind: "check" });
     });
   }
 
-  async close(): Promise<void> {
+  examineSnapshotFile(path: string): Promise<SnapshotFile> {
+    return this.#queue(async () => {
+      if (this.#closed) throw this.#closedError();
+      return { path, ...(await this.#run<CopyOutcome>({ kind: "examine", file: path })) };
+    });
+  }
+
+  async close(reason?: string): Promise<void> {
     this.#closed = true;
+    this.#closedBecause = reason ?? this.#closedBecause;
     for (const { kind, reject } of this.#waiting.values()) {
-      if (kind !== "checkpoint") reject(closedError());
+      if (kind !== "checkpoint") reject(this.#closedError());
     }
     await this.#last;
     this.#worker.terminate();
+  }
+
+  #closedError(): DatabaseJobError {
+    return new DatabaseJobError(this.#closedBecause);
   }
 
   #queue<Outcome>(job: () => Promise<Outcome>): Promise<Outcome> {

@@ -3,17 +3,7 @@
  * source and inside a compiled executable alike; therefore it imports nothing but the runtime's modules.
  */
 import { Database } from "bun:sqlite";
-import {
-  closeSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fsyncSync, openSync, readSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
 declare const self: Worker;
@@ -22,6 +12,7 @@ declare const self: Worker;
 export type DatabaseJob =
   | { readonly kind: "checkpoint"; readonly mode: "PASSIVE" | "RESTART"; readonly busyTimeoutMs: number }
   | { readonly kind: "copy"; readonly to: string; readonly reserveBytes: number }
+  | { readonly kind: "examine"; readonly file: string }
   | { readonly kind: "check" };
 
 export interface CheckpointOutcome {
@@ -34,8 +25,12 @@ export interface CheckpointOutcome {
 
 export interface CopyOutcome {
   readonly bytes: number;
+  /** SHA-256. */
+  readonly digest: Uint8Array;
   readonly appliedIndex: number;
+  readonly appliedTerm: number;
   readonly revision: number;
+  readonly members: readonly Uint8Array[];
 }
 
 export interface JobRequest {
@@ -125,25 +120,61 @@ function refuseWithoutRoom(path: string, to: string, reserveBytes: number): void
 
 /** Makes the copy stand alone, without a WAL beside it, checks it, and syncs it. */
 function seal(path: string): CopyOutcome {
-  const database = new Database(path, { create: false, readwrite: true });
-  let appliedIndex: number;
-  let revision: number;
   try {
-    database.run("PRAGMA journal_mode = DELETE");
-    const damage = damageOf(database);
-    if (damage.length > 0) throw new Error(`the copy is damaged: ${damage.join("; ")}`);
-    const row = database.query<unknown, []>("SELECT applied_index, revision FROM position").values()[0];
-    [appliedIndex, revision] = (row ?? [0, 1]) as [number, number];
+    const database = new Database(path, { create: false, readwrite: true });
+    try {
+      database.run("PRAGMA journal_mode = DELETE");
+    } finally {
+      database.close(true);
+    }
+    const file = openSync(path, "r+");
+    try {
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    return examine(path);
   } catch (error) {
     rmSync(path, { force: true });
     throw error;
+  }
+}
+
+/** Checks a file that stands alone, and says what it holds. */
+function examine(path: string): CopyOutcome {
+  const database = new Database(path, { create: false, readonly: true });
+  try {
+    const damage = damageOf(database);
+    if (damage.length > 0) throw new Error(`the copy is damaged: ${damage.join("; ")}`);
+    const row = database
+      .query<unknown, []>("SELECT applied_index, applied_term, revision FROM position")
+      .values()[0];
+    const [appliedIndex, appliedTerm, revision] = (row ?? [0, 0, 1]) as [number, number, number];
+    const members = database.query<unknown, []>("SELECT member FROM members WHERE removed = 0").values();
+    return {
+      ...digestOf(path),
+      appliedIndex,
+      appliedTerm,
+      revision,
+      members: members.map((member) => (member as [Uint8Array])[0]),
+    };
   } finally {
     database.close(true);
   }
-  const file = openSync(path, "r+");
+}
+
+function digestOf(path: string): { bytes: number; digest: Uint8Array } {
+  const hasher = new Bun.CryptoHasher("sha256");
+  const file = openSync(path, "r");
   try {
-    fsyncSync(file);
-    return { bytes: fstatSync(file).size, appliedIndex, revision };
+    const chunk = new Uint8Array(chunkBytes);
+    let bytes = 0;
+    for (;;) {
+      const read = readSync(file, chunk, 0, chunkBytes, bytes);
+      if (read === 0) return { bytes, digest: new Uint8Array(hasher.digest()) };
+      hasher.update(chunk.subarray(0, read));
+      bytes += read;
+    }
   } finally {
     closeSync(file);
   }
@@ -212,6 +243,8 @@ function perform(path: string, job: DatabaseJob): unknown {
       return checkpoint(path, job.mode, job.busyTimeoutMs);
     case "copy":
       return copy(path, job.to, job.reserveBytes);
+    case "examine":
+      return examine(job.file);
     case "check":
       return check(path);
   }
