@@ -18,6 +18,9 @@ import {
   HashKVResponseSchema,
   type HashResponse,
   HashResponseSchema,
+  type MoveLeaderRequest,
+  type MoveLeaderResponse,
+  MoveLeaderResponseSchema,
   type SnapshotRequestSchema,
   SnapshotResponseSchema,
   type StatusResponse,
@@ -80,6 +83,12 @@ export class MaintenanceService {
   async defragment(): Promise<DefragmentResponse> {
     await this.#member.housekeeping.defragment();
     return create(DefragmentResponseSchema);
+  }
+
+  /** Asked of the leader. The answer has no header, as etcd's. */
+  async moveLeader({ targetID }: MoveLeaderRequest): Promise<MoveLeaderResponse> {
+    await this.#member.transferLeader(targetID);
+    return create(MoveLeaderResponseSchema);
   }
 
   /** Only good for comparing with itself: engines differ, so this hashes what HashKV hashes. */
