@@ -154,24 +154,26 @@ const quotaBytes = custom("bytes", (value) => integer(-Number.MAX_SAFE_INTEGER).
 const featureGateEffects: ReadonlyMap<string, string | undefined> = new Map([
   ["LeaseCheckpoint", undefined],
   ["LeaseCheckpointPersist", "checkpointed lease times are always kept"],
-  ["AllAlpha", "only LeaseCheckpoint can be switched, by its own name"],
+  ["AllAlpha", "LeaseCheckpoint, InitialCorruptCheck and CompactHashCheck are switched by their own names"],
   ["AllBeta", "no beta gate of etcd can be switched here"],
   ["StopGRPCServiceOnDefrag", "defragmentation does not stop the store"],
-  ["InitialCorruptCheck", "there is no other member to compare with in this release"],
-  ["CompactHashCheck", "there is no other member to compare with in this release"],
+  ["InitialCorruptCheck", undefined],
+  ["CompactHashCheck", undefined],
   ["TxnModeWriteWithSharedBuffer", "it tunes a buffer that does not exist here"],
-  ["SetMemberLocalAddr", "there is no other member to dial in this release"],
+  ["SetMemberLocalAddr", "connections to other members leave from the address that the system picks"],
   ["FastLeaseKeepAlive", "keep-alives never wait for apply"],
   ["PriorityRequest", "requests have no priorities here"],
 ]);
 
 export interface FeatureGates {
   readonly leaseCheckpoint: boolean;
+  readonly initialCorruptCheck: boolean;
+  readonly compactHashCheck: boolean;
   readonly warnings: readonly string[];
 }
 
 const featureGates = custom<FeatureGates>("Gate=true,...", (value) => {
-  let leaseCheckpoint = true;
+  const switched = { LeaseCheckpoint: true, InitialCorruptCheck: true, CompactHashCheck: true };
   const warnings: string[] = [];
   for (const part of list.parse(value)) {
     const [name = "", state, ...more] = part.split("=");
@@ -182,22 +184,27 @@ const featureGates = custom<FeatureGates>("Gate=true,...", (value) => {
     if (state === undefined || more.length > 0) throw new BadValue(`"${part}" is not of the form Gate=true`);
     const on = boolean.parse(state);
     const noEffect = featureGateEffects.get(name);
-    if (name === "LeaseCheckpoint") leaseCheckpoint = on;
+    if (Object.hasOwn(switched, name)) switched[name as keyof typeof switched] = on;
     else warnings.push(`feature gate ${name} has no effect: ${noEffect}`);
   }
-  return { leaseCheckpoint, warnings };
+  return {
+    leaseCheckpoint: switched.LeaseCheckpoint,
+    initialCorruptCheck: switched.InitialCorruptCheck,
+    compactHashCheck: switched.CompactHashCheck,
+    warnings,
+  };
 });
 
 const durationFromZero = duration(0);
 const url = "http://localhost";
 const noTls = "TLS is not part of this release, and the connection would be plain text";
-const noPeerTls = "other members and TLS between them are not part of this release";
-const noDiscovery = "discovery of other members is not part of this release";
+const noPeerTls = "TLS between members is not part of this release, and connections would be plain text";
+const noDiscovery =
+  "discovery is not part of this release; name the members in --initial-cluster, or use --join";
 const noTracing = "traces are not exported in this release";
-const noPeers = "this release runs one member, which opens no listener for others";
+const noPeerTimeouts = "a connection between members ends when nothing comes for an election timeout";
 const noAuth = "users and passwords are not part of this release";
 const noRotation = "log files are not rotated in this release; leave that to logrotate or the journal";
-const noComparison = "there is no other member to compare with in this release";
 
 const member = implemented("member");
 const memberIgnored = ignored("member");
@@ -228,12 +235,7 @@ export const flags = {
     "",
     "a separate HTTP listener, which leaves the client listener to gRPC",
   ),
-  "listen-peer-urls": memberIgnored(
-    endpoints("listen", false),
-    `${url}:2380`,
-    "where other members are served",
-    noPeers,
-  ),
+  "listen-peer-urls": member(endpoints("listen", false), `${url}:2380`, "where other members are served"),
   "snapshot-count": member(
     integer(1),
     "10000",
@@ -282,13 +284,13 @@ export const flags = {
     "never sync the log; loses acknowledged writes, for tests only",
   ),
 
-  "raft-read-timeout": memberIgnored(duration(0), "5s", "read timeout between members", noPeers),
-  "raft-write-timeout": memberIgnored(duration(0), "5s", "write timeout between members", noPeers),
+  "raft-read-timeout": memberIgnored(duration(0), "5s", "read timeout between members", noPeerTimeouts),
+  "raft-write-timeout": memberIgnored(duration(0), "5s", "write timeout between members", noPeerTimeouts),
   "initial-election-tick-advance": memberIgnored(
     boolean,
     "true",
     "shorten the first election",
-    "a single voter campaigns at once anyway",
+    "a single voter campaigns at once, and others wait for each other's heartbeat for one election timeout",
   ),
   "max-snapshots": memberIgnored(
     integer(0),
@@ -334,17 +336,26 @@ export const flags = {
     "SO_REUSEADDR on listeners",
     "the runtime sets it on its own",
   ),
-  "force-new-cluster": refused("member")(
+  "force-new-cluster": member(
     boolean,
     "false",
-    "rewrite the membership to this member alone",
-    "rewriting the membership is not part of this release",
+    "after a disaster: go on with this member's data as the only member; done once, then ignored",
+  ),
+  "corrupt-check-time": member(
+    durationFromZero,
+    "0s",
+    "how often the leader compares all members' data; 0 is never",
+  ),
+  "compact-hash-check-time": member(
+    duration(1),
+    "1m",
+    "how often hashes of compactions are compared, with feature gate CompactHashCheck",
   ),
 
   "initial-advertise-peer-urls": clustering(
     endpoints("advertise-peer", false),
-    `${url}:2380`,
-    "this member's URLs for other members",
+    undefined,
+    "this member's URLs for other members; those it listens on by default",
   ),
   "advertise-client-urls": clustering(
     endpoints("advertise-client", false),
@@ -363,6 +374,21 @@ export const flags = {
   ),
   "initial-cluster-token": clustering(text, "etcd-cluster", "goes into the ids of cluster and members"),
   "strict-reconfig-check": clustering(boolean, "true", "refuse membership changes that endanger the quorum"),
+  join: clustering(
+    endpoints("advertise-client", true),
+    "",
+    "client URLs of a running cluster: a member without data adds itself there and catches up; with data, no effect",
+  ),
+  "join-as-learner": clustering(
+    boolean,
+    "false",
+    "with --join: stay a learner instead of becoming a voter once in sync",
+  ),
+  "wait-cluster-ready-timeout": clustering(
+    durationFromZero,
+    "5s",
+    "clients are served after this long even if no leader was found yet",
+  ),
   "pre-vote": clustering(
     boolean,
     "true",
@@ -482,18 +508,6 @@ export const flags = {
     "0",
     "traces per million calls",
     noTracing,
-  ),
-  "corrupt-check-time": monitoringIgnored(
-    durationFromZero,
-    "0s",
-    "how often members compare their data",
-    noComparison,
-  ),
-  "compact-hash-check-time": monitoringIgnored(
-    duration(1),
-    "1m",
-    "how often hashes of compactions are compared",
-    noComparison,
   ),
 } satisfies Record<string, Flag<unknown>>;
 

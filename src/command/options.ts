@@ -30,6 +30,8 @@ export type AutoCompaction =
 /** Everything `keelson server` can be told. Complete: defaults are filled in. */
 export interface ServerOptions {
   readonly name: string;
+  /** False when nobody said a name: a member with data then keeps its own. */
+  readonly nameGiven: boolean;
   /** Defaults to `<name>.keelson` in the working directory. */
   readonly dataDirectory: string;
   /** A separate directory for the log; undefined keeps it inside the data directory. */
@@ -46,6 +48,13 @@ export interface ServerOptions {
   readonly initialCluster: readonly InitialMember[];
   readonly initialClusterToken: string;
   readonly initialClusterState: "new" | "existing";
+  /** Client URLs of a cluster that a member without data adds itself to; none: it founds or was added otherwise. */
+  readonly joinEndpoints: readonly Endpoint[];
+  /** With {@link joinEndpoints}: stay a learner. */
+  readonly joinAsLearner: boolean;
+  readonly forceNewCluster: boolean;
+  /** How long clients wait at the door for a first leader. */
+  readonly clusterReadyTimeoutMs: number;
   readonly strictReconfigurationCheck: boolean;
   readonly preVote: boolean;
   readonly learnersMax: number;
@@ -88,6 +97,13 @@ export interface ServerOptions {
   readonly watchProgressNotifyIntervalMs: number;
   /** Replicate what is left of long leases, so that a new leader does not start them over. */
   readonly leaseCheckpoint: boolean;
+
+  /** Compare the own data with other members' before serving. */
+  readonly initialCorruptCheck: boolean;
+  /** How often the leader compares all members' data; 0 is never. */
+  readonly corruptCheckIntervalMs: number;
+  /** How often hashes of compactions are compared; 0 is never. */
+  readonly compactHashCheckIntervalMs: number;
 
   readonly warningApplyMs: number;
   readonly warningUnaryRequestMs: number;

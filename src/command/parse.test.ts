@@ -41,6 +41,7 @@ test("without anything said, a member serves etcd's ports with etcd's defaults f
   expect(effectiveFlags["listen-client-urls"]).toBe("http://localhost:2379");
   expect(rest).toEqual({
     name: "default",
+    nameGiven: false,
     dataDirectory: "default.keelson",
     walDirectory: undefined,
     listenClientEndpoints: [{ url: "http://localhost:2379", scheme: "http", host: "localhost", port: 2379 }],
@@ -52,6 +53,10 @@ test("without anything said, a member serves etcd's ports with etcd's defaults f
     initialCluster: [{ name: "default", peerUrls: ["http://localhost:2380"] }],
     initialClusterToken: "etcd-cluster",
     initialClusterState: "new",
+    joinEndpoints: [],
+    joinAsLearner: false,
+    forceNewCluster: false,
+    clusterReadyTimeoutMs: 5000,
     strictReconfigurationCheck: true,
     preVote: true,
     learnersMax: 1,
@@ -76,6 +81,9 @@ test("without anything said, a member serves etcd's ports with etcd's defaults f
     hostWhitelist: ["*"],
     watchProgressNotifyIntervalMs: 600_000,
     leaseCheckpoint: true,
+    initialCorruptCheck: true,
+    corruptCheckIntervalMs: 0,
+    compactHashCheckIntervalMs: 60_000,
     warningApplyMs: 100,
     warningUnaryRequestMs: 300,
     logLevel: "info",
@@ -148,6 +156,34 @@ describe("a flag is understood", () => {
       { initialCluster: [{ name: "default", peerUrls: ["http://h:7"] }] },
     ],
     ["--initial-cluster-state existing", { initialClusterState: "existing" }],
+    [
+      "--name b --initial-advertise-peer-urls http://h:2 --initial-cluster a=http://h:1,b=http://h:2,c=http://h:3",
+      {
+        nameGiven: true,
+        initialCluster: [
+          { name: "a", peerUrls: ["http://h:1"] },
+          { name: "b", peerUrls: ["http://h:2"] },
+          { name: "c", peerUrls: ["http://h:3"] },
+        ],
+      },
+    ],
+    ["--listen-peer-urls http://127.0.0.1:7", { initialAdvertisePeerUrls: ["http://127.0.0.1:7"] }],
+    ["--listen-peer-urls http://0.0.0.0:7", { initialAdvertisePeerUrls: ["http://localhost:2380"] }],
+    [
+      "--join http://a:2379,http://b:2379 --join-as-learner",
+      {
+        joinEndpoints: [
+          { url: "http://a:2379", scheme: "http", host: "a", port: 2379 },
+          { url: "http://b:2379", scheme: "http", host: "b", port: 2379 },
+        ],
+        joinAsLearner: true,
+      },
+    ],
+    ["--force-new-cluster", { forceNewCluster: true }],
+    ["--wait-cluster-ready-timeout 1s", { clusterReadyTimeoutMs: 1000 }],
+    ["--feature-gates InitialCorruptCheck=false", { initialCorruptCheck: false }],
+    ["--experimental-compact-hash-check-enabled=false", { compactHashCheckIntervalMs: 0 }],
+    ["--corrupt-check-time 1h", { corruptCheckIntervalMs: 3_600_000 }],
     ["--auth-token simple --cert-file= --client-cert-auth=false --tls-min-version TLS1.2", {}],
   ];
   test.each(cases)("%s", (line, expected) => {
@@ -220,9 +256,30 @@ describe("bad input gets one line that names the field and the problem", () => {
     ["--initial-cluster a=http://h:1", `this member's name, "default", is not in the list`],
     ["--initial-cluster default", `"default" is not of the form name=url`],
     [
-      "--initial-cluster default=http://localhost:2380,b=http://h:1",
-      "clusters of several members are not part of this release",
+      "--initial-cluster default=http://localhost:2380,b=http://localhost:2380",
+      `"default" and "b" both have http://localhost:2380; each member needs URLs of its own`,
     ],
+    [
+      "--initial-cluster default=http://localhost:2380,b=http://h:1,b=http://h:1",
+      "the URL http://h:1 is there twice",
+    ],
+    [
+      "--listen-peer-urls http://0.0.0.0:2380 --initial-cluster default=http://h:1,b=http://h:2",
+      "keelson: --initial-advertise-peer-urls: is needed, because members cannot dial http://0.0.0.0:2380",
+    ],
+    ["--listen-peer-urls http://localhost:2379", "is already the address of another listener"],
+    [
+      "--join http://h:2379 --listen-peer-urls http://[::]:2380",
+      "keelson: --initial-advertise-peer-urls: is needed",
+    ],
+    ["--join h:2379", `"h:2379" is not a URL`],
+    ["--join https://h:2379", "keelson: --join: https://h:2379: TLS is not part of this release"],
+    [
+      "--join http://h:2379 --initial-cluster default=http://localhost:2380",
+      "keelson: --join: asks the running cluster who its members are; take --initial-cluster away",
+    ],
+    ["--join http://h:2379 --force-new-cluster", "contradicts --force-new-cluster"],
+    ["--join-as-learner", "keelson: --join-as-learner: goes together with --join"],
     [
       "--initial-cluster default=http://h:1",
       "differ from --initial-advertise-peer-urls in http://h:1, http://localhost:2380",
@@ -231,10 +288,9 @@ describe("bad input gets one line that names the field and the problem", () => {
     ["--client-cert-auth", "keelson: --client-cert-auth: TLS is not part of this release"],
     ["--auto-tls=true", "keelson: --auto-tls: TLS is not part of this release"],
     ["--tls-min-version TLS1.3", "keelson: --tls-min-version: TLS is not part"],
-    ["--peer-trusted-ca-file ca", "keelson: --peer-trusted-ca-file: other members and TLS"],
+    ["--peer-trusted-ca-file ca", "keelson: --peer-trusted-ca-file: TLS between members is not part"],
     ["--auth-token jwt,sign-method=RS256", "keelson: --auth-token: users and passwords are not part"],
-    ["--force-new-cluster", "keelson: --force-new-cluster: rewriting the membership is not part"],
-    ["--discovery-srv example.com", "keelson: --discovery-srv: discovery of other members is not part"],
+    ["--discovery-srv example.com", "keelson: --discovery-srv: discovery is not part of this release"],
     ["--logger log4j", `keelson: --logger: "log4j" is not one of zap`],
     ["--max-learners 1 --experimental-max-learners 2", "say the same twice; give only max-learners"],
     ["--config-file /does/not/exist", `keelson: --config-file: cannot read "/does/not/exist" (ENOENT)`],
@@ -258,10 +314,10 @@ describe("what means nothing here is accepted, and the warning says so", () => {
       "--experimental-initial-corrupt-check=true",
       "is an old name; use feature-gates with InitialCorruptCheck",
     ],
-    ["--feature-gates InitialCorruptCheck=true", "feature gate InitialCorruptCheck has no effect"],
+    ["--feature-gates PriorityRequest=true", "feature gate PriorityRequest has no effect"],
     ["--snapshot", "--snapshot has had no effect in etcd for years"],
     ["--unsafe-no-fsync", "acknowledged writes can be lost"],
-    ["--listen-peer-urls http://127.0.0.1:2380", "--listen-peer-urls has no effect"],
+    ["--raft-read-timeout 5s", "--raft-read-timeout has no effect"],
   ];
   test.each(cases)("%s", (line, expected) => {
     const { warnings } = serve(line);
@@ -361,7 +417,7 @@ client-transport-security:
     [
       "a feature that is missing",
       "peer-transport-security: {auto-tls: true}",
-      "TLS between them are not part",
+      "TLS between members is not part",
     ],
     ["an unknown key in a block", "client-transport-security: {cert-fil: x}", "did you mean cert-file?"],
     ["broken YAML", "name: [", "config-"],

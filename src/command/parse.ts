@@ -201,8 +201,17 @@ function buildOptions(settings: Settings, warnings: string[]): ServerOptions {
     "a client listener",
   );
 
-  const advertisePeer = withoutRepetition(values["initial-advertise-peer-urls"]).map(({ url }) => url);
+  const listenPeer = withoutRepetition(values["listen-peer-urls"]);
+  refuseSharedPorts(
+    listenPeer,
+    [...listenClient, ...listenHttp, ...listenMetrics],
+    shown("listen-peer-urls"),
+    "another listener",
+  );
+  const advertisePeer = advertisedPeerUrls(settings, values, listenPeer, refuse);
   const initialCluster = ownCluster(settings, values, advertisePeer, refuse);
+  const joinEndpoints = withoutRepetition(values.join);
+  refuseJoinOfFounder(settings, values, refuse);
 
   const retentionSetting = settings.byFlag.get("auto-compaction-retention");
   const featureGates = values["feature-gates"];
@@ -213,17 +222,22 @@ function buildOptions(settings: Settings, warnings: string[]): ServerOptions {
 
   return {
     name: values.name,
+    nameGiven: settings.byFlag.has("name"),
     dataDirectory: values["data-dir"] || `${values.name}.keelson`,
     walDirectory: values["wal-dir"] || undefined,
     listenClientEndpoints: listenClient,
     listenClientHttpEndpoints: listenHttp,
     listenMetricsEndpoints: listenMetrics,
-    listenPeerEndpoints: withoutRepetition(values["listen-peer-urls"]),
+    listenPeerEndpoints: listenPeer,
     advertiseClientUrls: advertisedClientUrls(settings, values, listenClient, refuse),
     initialAdvertisePeerUrls: advertisePeer,
     initialCluster,
     initialClusterToken: values["initial-cluster-token"],
     initialClusterState: values["initial-cluster-state"],
+    joinEndpoints,
+    joinAsLearner: values["join-as-learner"],
+    forceNewCluster: values["force-new-cluster"],
+    clusterReadyTimeoutMs: values["wait-cluster-ready-timeout"],
     strictReconfigurationCheck: values["strict-reconfig-check"],
     preVote: values["pre-vote"],
     learnersMax: values["max-learners"],
@@ -250,6 +264,9 @@ function buildOptions(settings: Settings, warnings: string[]): ServerOptions {
     hostWhitelist: anyWhenEmpty(values["host-whitelist"]),
     watchProgressNotifyIntervalMs: values["watch-progress-notify-interval"],
     leaseCheckpoint: featureGates.leaseCheckpoint,
+    initialCorruptCheck: featureGates.initialCorruptCheck,
+    corruptCheckIntervalMs: values["corrupt-check-time"],
+    compactHashCheckIntervalMs: featureGates.compactHashCheck ? values["compact-hash-check-time"] : 0,
     warningApplyMs: values["warning-apply-duration"],
     warningUnaryRequestMs: values["warning-unary-request-duration"],
     logLevel: values["log-level"],
@@ -261,6 +278,8 @@ function buildOptions(settings: Settings, warnings: string[]): ServerOptions {
 }
 
 type Refuse = (name: FlagName, problem: string) => never;
+
+const defaultPeerUrl = "http://localhost:2380";
 
 /** Runs a check whose {@link BadValue} shall name this place. */
 function inPlace<Value>(shownAs: string, read: () => Value): Value {
@@ -289,7 +308,27 @@ function refuseSharedPorts(
   }
 }
 
-/** The member list at the first start, in which this member must stand with its own URLs, and alone. */
+/** What other members are told to dial. etcd's default where nothing is said, so that ids are those of etcd. */
+function advertisedPeerUrls(
+  settings: Settings,
+  values: FlagValues,
+  listenPeer: readonly Endpoint[],
+  refuse: Refuse,
+): readonly string[] {
+  const flag = "initial-advertise-peer-urls";
+  if (settings.byFlag.has(flag)) return withoutRepetition(values[flag]).map(({ url }) => url);
+  if (!settings.byFlag.has("listen-peer-urls")) return listenPeer.map(({ url }) => url);
+  const undialable = listenPeer.find((endpoint) => isUnspecified(endpoint) || endpoint.port === 0);
+  if (undialable === undefined) return listenPeer.map(({ url }) => url);
+  const several = values.join.length > 0 || (values["initial-cluster"]?.length ?? 1) > 1;
+  if (several) {
+    refuse(flag, `is needed, because members cannot dial ${undialable.url}, on which this member listens`);
+  }
+  // A member that is alone, and can be given another URL by MemberUpdate before others come.
+  return [defaultPeerUrl];
+}
+
+/** The member list at the first start, in which this member must stand with its own URLs. */
 function ownCluster(
   settings: Settings,
   values: FlagValues,
@@ -301,10 +340,26 @@ function ownCluster(
   const members = values["initial-cluster"];
   const own = members.find(({ name }) => name === values.name);
   if (own === undefined) {
-    refuse("initial-cluster", `this member's name, "${values.name}", is not in the list`);
+    refuse(
+      "initial-cluster",
+      `this member's name, "${values.name}", is not in the list; add it, or give --name one of ` +
+        members.map(({ name }) => name).join(", "),
+    );
   }
-  if (members.length > 1) {
-    refuse("initial-cluster", `clusters of several members are not part of this release`);
+  const ownerByUrl = new Map<string, string>();
+  for (const { name, peerUrls } of members) {
+    for (const url of peerUrls) {
+      const owner = ownerByUrl.get(url);
+      if (owner !== undefined) {
+        refuse(
+          "initial-cluster",
+          owner === name
+            ? `the URL ${url} is there twice`
+            : `"${owner}" and "${name}" both have ${url}; each member needs URLs of its own`,
+        );
+      }
+      ownerByUrl.set(url, name);
+    }
   }
   const listed = new Set(own!.peerUrls);
   const advertised = new Set(advertisePeer);
@@ -312,10 +367,24 @@ function ownCluster(
   if (differing.length > 0) {
     refuse(
       "initial-cluster",
-      `the URLs of "${values.name}" differ from --initial-advertise-peer-urls in ${differing.join(", ")}`,
+      `the URLs of "${values.name}" differ from --initial-advertise-peer-urls in ${differing.join(", ")}; give both the same`,
     );
   }
   return members;
+}
+
+/** A member joins a running cluster or founds one; who asks for both meant one of them. */
+function refuseJoinOfFounder(settings: Settings, values: FlagValues, refuse: Refuse): void {
+  if (values.join.length === 0) {
+    if (values["join-as-learner"]) refuse("join-as-learner", "goes together with --join");
+    return;
+  }
+  const secure = values.join.find(({ scheme }) => scheme === "https");
+  if (secure !== undefined) refuse("join", `${secure.url}: TLS is not part of this release`);
+  if (settings.byFlag.has("initial-cluster")) {
+    refuse("join", "asks the running cluster who its members are; take --initial-cluster away");
+  }
+  if (values["force-new-cluster"]) refuse("join", "contradicts --force-new-cluster");
 }
 
 /** What clients are told to dial; derived from the listeners where those can be dialled. */
