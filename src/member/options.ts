@@ -3,6 +3,7 @@ import type { LogObserver } from "../storage/wal/types";
 import type { ApplyObserver } from "./applier";
 import type { AutoCompaction } from "./auto-compaction";
 import type { InitialMember } from "./data-directory";
+import type { JoinPlan } from "./join-plan";
 
 export interface MemberOptions {
   readonly name: string;
@@ -13,6 +14,10 @@ export interface MemberOptions {
   readonly clientUrls: readonly string[];
   readonly initialCluster: readonly InitialMember[];
   readonly clusterToken: string;
+  /** For a member without data: how it begins in a cluster that runs already. Absent: it founds one. */
+  readonly joining?: JoinPlan;
+  /** Rewrite the membership to this member alone, once, whatever the others say. */
+  readonly forceNewCluster?: boolean;
   readonly heartbeatIntervalMs: number;
   readonly electionTimeoutMs: number;
   readonly preVote: boolean;
