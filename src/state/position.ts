@@ -2,6 +2,7 @@
 import type { Database, Statement } from "bun:sqlite";
 import { assert } from "../assert";
 import { emptyBytes } from "../bytes";
+import { refuse } from "../errors";
 import type { LogIndex, Revision, Term } from "../ids";
 import { DamagedStateError } from "./damage";
 import { RowSum, rowChecksum } from "./row-sum";
@@ -59,6 +60,7 @@ export class Journal {
   readonly #beginWrite: Statement;
   readonly #commit: Statement;
   readonly #save: Statement;
+  #retired = false;
 
   constructor(readonly database: Database) {
     this.#beginRead = database.prepare("BEGIN");
@@ -99,9 +101,17 @@ export class Journal {
 
   /** Should precede reads of rows. */
   read(): void {
+    if (this.#retired) throw refuse("timeout");
     if (this.#state !== "closed" || this.readsAlone) return;
     this.#beginRead.run();
     this.#state = "reading";
+  }
+
+  /** The database is about to be closed under those who still read: they are refused from now on. */
+  retire(): void {
+    this.#retired = true;
+    if (this.database.inTransaction) this.database.run("ROLLBACK");
+    this.#state = "closed";
   }
 
   /**

@@ -12,16 +12,11 @@ import { applyCommitBytes } from "../limits";
 import type { AlarmMember, Member, RangeRequest, TxnRequest, TxnResponse } from "../proto/gen/etcd/rpc_pb";
 import type { Command } from "../proto/gen/keelson/command_pb";
 import { type ApplyContext, applyCommand } from "./apply";
-import { ClusterTable } from "./cluster-table";
-import { DamagedStateError } from "./damage";
-import { LeaseTable } from "./lease/lease-table";
+import { Generation, LoadingState, RetiredState } from "./generation";
 import { HashRun } from "./mvcc/hash-kv";
-import { MvccHistory } from "./mvcc/history";
 import { keyRange } from "./mvcc/key-range";
 import { RangeRun, readRevision } from "./mvcc/range";
-import { MvccStore } from "./mvcc/store";
-import { Sweep, type SweepStep } from "./mvcc/sweep";
-import { Journal } from "./position";
+import type { SweepStep } from "./mvcc/sweep";
 import type {
   Applied,
   ApplyResult,
@@ -33,7 +28,6 @@ import type {
   SlicedTxn,
   StateSizes,
 } from "./results";
-import { RowSum } from "./row-sum";
 import { type Steps, TxnRun } from "./txn";
 import type { History } from "./types";
 
@@ -46,34 +40,16 @@ const sliceKeysDefault = 750;
 const stillPending: Applied = { pending: true };
 
 export class StateMachine {
-  readonly #journal: Journal;
-  readonly #leases: LeaseTable;
-  readonly #cluster: ClusterTable;
-  readonly #store: MvccStore;
-  readonly #sweep: Sweep;
-  readonly #context: ApplyContext;
-  readonly #database: Database;
-  /** How watchers read the past. */
-  readonly history: History;
+  #now: Generation;
+  #context: ApplyContext;
+  readonly #sliceKeys: number;
   /** The entry being applied in slices. */
   #pending: { readonly steps: Steps<ApplyResult>; readonly index: LogIndex; readonly term: Term } | undefined;
 
-  private constructor(database: Database, options: StateMachineOptions) {
-    this.#database = database;
-    this.#journal = new Journal(database);
-    this.#leases = new LeaseTable(this.#journal);
-    this.#cluster = new ClusterTable(this.#journal);
-    this.#store = new MvccStore(this.#journal, this.#leases);
-    this.#sweep = new Sweep(this.#store);
-    this.history = new MvccHistory(this.#store, () => this.#sweep.reached);
-    const keys = options.sliceKeys ?? sliceKeysDefault;
-    this.#context = {
-      store: this.#store,
-      leases: this.#leases,
-      cluster: this.#cluster,
-      slice: { keys, left: keys },
-    };
-    this.#load();
+  private constructor(generation: Generation, options: StateMachineOptions) {
+    this.#sliceKeys = options.sliceKeys ?? sliceKeysDefault;
+    this.#now = generation;
+    this.#context = contextOf(generation, this.#sliceKeys);
   }
 
   /**
@@ -82,43 +58,60 @@ export class StateMachine {
    * @throws {DamagedStateError} that says what is wrong and what to do.
    */
   static open(database: Database, options: StateMachineOptions = {}): StateMachine {
-    return new StateMachine(database, options);
+    const loading = new LoadingState(database);
+    while (!loading.step());
+    return new StateMachine(loading.generation, options);
   }
 
-  #load(): void {
-    const found = new RowSum();
-    this.#leases.load(found);
-    this.#cluster.load(found);
-    this.#store.load(found);
-    const { rows } = this.#journal.position;
-    if (found.count !== rows.count) {
-      throw new DamagedStateError(`${found.count} rows were found where ${rows.count} were written`);
-    }
-    if (!found.equals(rows)) throw new DamagedStateError("its rows are not those that were written");
+  /**
+   * The state becomes another, read from a snapshot's database; an entry that is being applied is dropped. What was
+   * taken from the former state goes on reading it: close it when they are done.
+   */
+  replace(loaded: LoadingState): RetiredState {
+    assert(loaded.done, "the state to come is not read to its end");
+    const { position } = loaded.generation.journal;
+    assert(
+      position.appliedIndex > this.appliedIndex && position.revision >= this.revision,
+      `the state at entry ${position.appliedIndex} would take this one back from ${this.appliedIndex}`,
+    );
+    const retired = new RetiredState(this.#now);
+    this.#pending = undefined;
+    this.#now = loaded.generation;
+    this.#context = contextOf(loaded.generation, this.#sliceKeys);
+    return retired;
+  }
+
+  /** The open database; only this class writes to it. */
+  get database(): Database {
+    return this.#now.database;
+  }
+  /** How watchers read the past, until the state is replaced. */
+  get history(): History {
+    return this.#now.history;
   }
 
   /** The last entry applied, flushed or not. */
   get appliedIndex(): LogIndex {
-    return this.#journal.position.appliedIndex;
+    return this.#now.journal.position.appliedIndex;
   }
   get appliedTerm(): Term {
-    return this.#journal.position.appliedTerm;
+    return this.#now.journal.position.appliedTerm;
   }
   /** The newest published revision. */
   get revision(): Revision {
-    return this.#journal.position.revision;
+    return this.#now.journal.position.revision;
   }
   /** Reads below it are refused; -1 before the first compaction. */
   get compactedRevision(): Revision {
-    return this.#journal.position.compactedRevision;
+    return this.#now.journal.position.compactedRevision;
   }
   /** Bytes of rows that the open SQLite transaction holds. */
   get unflushedBytes(): number {
-    return this.#journal.bytes;
+    return this.#now.journal.bytes;
   }
   /** The last entry that a commit covers. */
   get flushedIndex(): LogIndex {
-    return this.#journal.committedIndex;
+    return this.#now.journal.committedIndex;
   }
   /** True between an `apply` that answered `pending` and the `resume` that finishes it. */
   get pending(): boolean {
@@ -150,7 +143,7 @@ export class StateMachine {
   /** Applies a membership change; its context is an encoded etcdserverpb.Member, or empty for a removal. */
   applyConfiguration(index: LogIndex, term: Term, change: ConfigurationChange): Applied {
     this.#expect(index);
-    this.#cluster.change(change);
+    this.#now.cluster.change(change);
     return this.#finish(index, term, { kind: "configuration", revision: this.revision });
   }
 
@@ -160,22 +153,22 @@ export class StateMachine {
   }
 
   #finish(index: LogIndex, term: Term, result: ApplyResult): Applied {
-    const { position } = this.#journal;
-    const changes = this.#store.publish();
+    const { position } = this.#now.journal;
+    const changes = this.#now.store.publish();
     assert(
       changes === undefined || (result.kind !== "refused" && result.revision === changes.revision),
       "a result speaks of the revision that was written",
     );
     position.appliedIndex = index;
     position.appliedTerm = term;
-    if (this.#journal.bytes >= applyCommitBytes) this.flush();
+    if (this.#now.journal.bytes >= applyCommitBytes) this.flush();
     return { pending: false, result, changes };
   }
 
   /** Commits the open transaction: rows, applied index, revision, row count and sum together. */
   flush(): void {
     assert(this.#pending === undefined, "no commit may fall inside an entry");
-    this.#journal.commit();
+    this.#now.journal.commit();
   }
 
   /**
@@ -183,24 +176,24 @@ export class StateMachine {
    * `flush` ends a transaction of reads too; call it at least every second also when nothing is applied.
    */
   holdTransactions(on: boolean): void {
-    this.#journal.readsAlone = on;
+    this.#now.journal.readsAlone = on;
   }
   /** True when `flush` has something to do: rows to commit, or a transaction of reads to end. */
   get flushable(): boolean {
-    return this.#journal.open || this.#journal.committedIndex !== this.appliedIndex;
+    return this.#now.journal.open || this.#now.journal.committedIndex !== this.appliedIndex;
   }
 
   /** Answers a range at once. Throws the refusals `compacted` and `futureRev`. */
   range(request: RangeRequest): RangeAnswer {
     const { revision } = this;
-    const at = readRevision(this.#store, request.revision, revision);
+    const at = readRevision(this.#now.store, request.revision, revision);
     if (isPlainGet(request)) {
-      const record = this.#store.record(toBinaryString(request.key), at);
+      const record = this.#now.store.record(toBinaryString(request.key), at);
       return record === undefined
         ? { revision, count: 0, more: false, records: [] }
         : { revision, count: 1, more: false, records: [record] };
     }
-    const { count, more, records } = new RangeRun(this.#store, request, revision, at).all();
+    const { count, more, records } = new RangeRun(this.#now.store, request, revision, at).all();
     return { revision, count, more, records };
   }
 
@@ -208,7 +201,7 @@ export class StateMachine {
   rangeCost(request: RangeRequest): number {
     const { low, high, single } = keyRange(request.key, request.rangeEnd);
     if (single) return 1;
-    const keys = this.#store.index.countEntries(low, high);
+    const keys = this.#now.store.index.countEntries(low, high);
     const limited =
       request.limit > 0n &&
       request.sortOrder === 0 &&
@@ -225,9 +218,9 @@ export class StateMachine {
 
   /** Answers a range in slices, at a pinned revision. Throws the refusals `compacted` and `futureRev`. */
   rangeSliced(request: RangeRequest): SlicedRange {
-    const at = readRevision(this.#store, request.revision, this.revision);
+    const at = readRevision(this.#now.store, request.revision, this.revision);
     const pin = this.pin(at);
-    return new RangeRun(this.#store, request, this.revision, at, pin.release);
+    return new RangeRun(this.#now.store, request, this.revision, at, pin.release);
   }
 
   /** Evaluates a txn that only reads, against published state. Throws refusals. */
@@ -242,7 +235,7 @@ export class StateMachine {
   /** Like `readTxn`, in slices at a pinned revision. */
   readTxnSliced(request: TxnRequest): SlicedTxn {
     const { keys } = this.#context.slice;
-    const steps = new TxnRun(this.#store, request, this.revision, { keys, left: keys }, "read").run();
+    const steps = new TxnRun(this.#now.store, request, this.revision, { keys, left: keys }, "read").run();
     const pin = this.pin(this.revision);
     return {
       next() {
@@ -261,59 +254,59 @@ export class StateMachine {
     if (revision > 0 && revision < this.compactedRevision) throw refuse("compacted");
     if (revision > this.revision) throw refuse("futureRev");
     const pin = this.pin(this.compactedRevision);
-    return new HashRun(this.#store, revision === 0 ? this.revision : revision, pin.release);
+    return new HashRun(this.#now.store, revision === 0 ? this.revision : revision, pin.release);
   }
 
   /** Keeps physical compaction from removing what a reader at `revision` needs. */
   pin(revision: Revision): Pin {
-    return this.#store.pins.hold(revision);
+    return this.#now.store.pins.hold(revision);
   }
 
   /** True when rows wait to be removed physically. */
   get compactionPending(): boolean {
-    return this.#sweep.pending;
+    return this.#now.sweep.pending;
   }
 
   /** Looks at about `rowsMax` rows and removes those that compaction made superfluous; about 5 µs a row. */
   compactionStep(rowsMax: number): SweepStep {
     if (this.#pending !== undefined) return { done: false, waiting: true, removed: 0 };
-    return this.#sweep.step(rowsMax);
+    return this.#now.sweep.step(rowsMax);
   }
 
   /** Gives up to `pagesMax` free pages back to the file system; true when none are left. */
   vacuumStep(pagesMax: number): boolean {
     if (this.#pending !== undefined) return false;
-    this.#journal.write(0);
-    this.#database.run(`PRAGMA incremental_vacuum(${Math.max(1, Math.floor(pagesMax))})`);
+    this.#now.journal.write(0);
+    this.#now.database.run(`PRAGMA incremental_vacuum(${Math.max(1, Math.floor(pagesMax))})`);
     return this.#pragma("freelist_count") === 0;
   }
 
   lease(id: LeaseId): LeaseInfo | undefined {
-    const lease = this.#leases.get(id);
-    return lease === undefined ? undefined : this.#leases.info(lease);
+    const lease = this.#now.leases.get(id);
+    return lease === undefined ? undefined : this.#now.leases.info(lease);
   }
   /** Every lease, without its keys. */
   leases(): LeaseInfo[] {
-    return this.#leases.list();
+    return this.#now.leases.list();
   }
   /** Present members, by id. */
   members(): Member[] {
-    return this.#cluster.members();
+    return this.#now.cluster.members();
   }
   /** True for an id that was removed from the cluster: it never comes back. */
   isRemovedMember(id: MemberId): boolean {
-    return this.#cluster.isRemoved(id);
+    return this.#now.cluster.isRemoved(id);
   }
   /** Who votes and who only listens, as far as configuration entries were applied. */
   configuration(): Configuration {
-    return this.#cluster.configuration();
+    return this.#now.cluster.configuration();
   }
   alarms(): AlarmMember[] {
-    return this.#cluster.alarms();
+    return this.#now.cluster.alarms();
   }
   /** The cluster version that members agreed on; undefined until it was decided. */
   get clusterVersion(): string | undefined {
-    return this.#cluster.version;
+    return this.#now.cluster.version;
   }
 
   sizes(): StateSizes {
@@ -322,12 +315,12 @@ export class StateMachine {
     return {
       totalBytes: pages * pageSize,
       inUseBytes: (pages - this.#pragma("freelist_count")) * pageSize,
-      keys: this.#store.index.live,
+      keys: this.#now.store.index.live,
     };
   }
 
   #pragma(name: string): number {
-    const row = this.#database.query<unknown, []>(`PRAGMA ${name}`).values()[0];
+    const row = this.#now.database.query<unknown, []>(`PRAGMA ${name}`).values()[0];
     return Number(row?.[0] ?? 0);
   }
 
@@ -335,6 +328,10 @@ export class StateMachine {
   close(): void {
     if (this.#pending === undefined) this.flush();
   }
+}
+
+function contextOf({ store, leases, cluster }: Generation, keys: number): ApplyContext {
+  return { store, leases, cluster, slice: { keys, left: keys } };
 }
 
 function nothing(revision: Revision): ApplyResult {

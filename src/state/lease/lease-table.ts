@@ -23,6 +23,9 @@ export class Lease {
   }
 }
 
+/** Leases that are read in one slice. */
+const loadPageRows = 500;
+
 type LeaseRow = [id: Uint8Array, granted: number, remaining: number, checksum: number];
 
 export class LeaseTable {
@@ -40,16 +43,24 @@ export class LeaseTable {
     this.#remove = journal.database.prepare("DELETE FROM leases WHERE id = ?1");
   }
 
-  /** Reads the stored leases, counting their rows. */
-  load(sum: RowSum): void {
-    const rows = this.#journal.database.prepare("SELECT * FROM leases").values() as LeaseRow[];
-    for (const [id, granted, remaining, checksum] of rows) {
-      const lease = new Lease(Buffer.from(id).readBigInt64BE(), granted, remaining);
-      if (id.length !== 8 || checksumOf(lease) !== checksum) {
-        throw new DamagedStateError(`the row of lease ${lease.id} does not match its checksum`);
+  /** Reads the stored leases in the order of their grants, counting their rows; yields between pages. */
+  *load(sum: RowSum): Generator<void, void> {
+    const page = this.#journal.database.prepare(
+      `SELECT rowid, * FROM leases WHERE rowid > ?1 ORDER BY rowid LIMIT ${loadPageRows}`,
+    );
+    for (let last = 0; ;) {
+      const rows = page.values(last) as [rowid: number, ...LeaseRow][];
+      for (const [rowid, id, granted, remaining, checksum] of rows) {
+        const lease = new Lease(Buffer.from(id).readBigInt64BE(), granted, remaining);
+        if (id.length !== 8 || checksumOf(lease) !== checksum) {
+          throw new DamagedStateError(`the row of lease ${lease.id} does not match its checksum`);
+        }
+        sum.add(checksum);
+        this.#leases.set(lease.id, lease);
+        last = rowid;
       }
-      sum.add(checksum);
-      this.#leases.set(lease.id, lease);
+      if (rows.length === 0) return;
+      yield;
     }
   }
 

