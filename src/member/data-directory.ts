@@ -12,6 +12,7 @@ import { StateMachine } from "../state/state-machine";
 import { createLog, logExists, openLog } from "../storage/wal/log";
 import type { DurableLog, LogIdentity, LogObserver, RecoveredLog } from "../storage/wal/types";
 import { foundCluster, type InitialMember, standAlone } from "./bootstrap";
+import { type LogFindings, openGeneration, removeOtherGenerations } from "./generations";
 import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./join-plan";
 import type { Disk, Ports } from "./ports";
 
@@ -70,18 +71,11 @@ export function scratchName(number: number): string {
 /** Such files, and what SQLite puts beside them. */
 const scratchPattern = /^snapshot-\d+\.tmp(-wal|-shm|-journal)?$/;
 
-/** The generation that a member starts with. */
-const firstGeneration = 1;
-
 /** Opens what is there, or begins a new member of the initial cluster. Throws when anything is damaged. */
 export async function openDataDirectory(options: DataDirectoryOptions, ports: Ports): Promise<OpenedData> {
   const { disk } = ports;
   const logDirectory = logDirectoryOf(options);
-  const stateDirectory = join(options.dataDirectory, `state-${firstGeneration}`);
-  const databasePath = join(stateDirectory, "state.db");
-  disk.makeDirectory(stateDirectory);
-  // The log is cut behind what the database holds, so the database must be found again after a power cut.
-  disk.syncDirectory(options.dataDirectory);
+  disk.makeDirectory(options.dataDirectory);
   for (const name of disk.list(options.dataDirectory)) {
     if (scratchPattern.test(name)) disk.remove(join(options.dataDirectory, name));
   }
@@ -102,22 +96,22 @@ export async function openDataDirectory(options: DataDirectoryOptions, ports: Po
     });
     await log.close();
   }
-  const database = ports.openDatabase(databasePath);
-  const startedAtMs = ports.clock.monotonicMs();
-  const state = StateMachine.open(database);
-  options.report("opened the state database", {
-    keys: state.sizes().keys,
-    revision: state.revision,
-    tookMs: Math.round(ports.clock.monotonicMs() - startedAtMs),
-  });
+  let found = undefined as ReturnType<typeof openState> | undefined;
   const opened = await openLog({
     directory: logDirectory,
     disk,
     segmentBytes: options.logSegmentBytes,
     tailBytesMax: logTailBytesMax,
-    appliedIndex: state.appliedIndex,
+    appliedIndex(findings) {
+      const opening = openState(options, findings, ports);
+      found = opening;
+      return opening.state.appliedIndex;
+    },
     observer: options.logObserver,
   });
+  assert(found !== undefined, "the log was opened without asking for its state");
+  const { database, path: databasePath, state } = found;
+  await removeOtherGenerations(options.dataDirectory, databasePath, disk);
   const { log } = opened;
   let { recovered } = opened;
   if (recovered.repaired !== undefined) {
@@ -234,6 +228,19 @@ function* entriesBetween(log: DurableLog, low: LogIndex, high: LogIndex): Iterab
     yield* piece;
     next = piece.at(-1)!.index + 1;
   }
+}
+
+/** The state that belongs to the log. */
+function openState(options: DataDirectoryOptions, findings: LogFindings, ports: Ports) {
+  const opened = openGeneration(options.dataDirectory, findings, ports);
+  const startedAtMs = ports.clock.monotonicMs();
+  const state = StateMachine.open(opened.database);
+  options.report("opened the state database", {
+    keys: state.sizes().keys,
+    revision: state.revision,
+    tookMs: Math.round(ports.clock.monotonicMs() - startedAtMs),
+  });
+  return { ...opened, state };
 }
 
 /** The newest entries, reaching back to the first that is neither committed nor applied, as consensus needs them. */

@@ -17,6 +17,7 @@ import { HashRun } from "./mvcc/hash-kv";
 import { keyRange } from "./mvcc/key-range";
 import { RangeRun, readRevision } from "./mvcc/range";
 import type { SweepStep } from "./mvcc/sweep";
+import { Journal } from "./position";
 import type {
   Applied,
   ApplyResult,
@@ -61,6 +62,14 @@ export class StateMachine {
     const loading = new LoadingState(database);
     while (!loading.step());
     return new StateMachine(loading.generation, options);
+  }
+
+  /**
+   * The last entry that the state in a database holds, without opening it.
+   * @throws {DamagedStateError}
+   */
+  static appliedIndexOf(database: Database): LogIndex {
+    return new Journal(database).position.appliedIndex;
   }
 
   /**

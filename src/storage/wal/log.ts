@@ -34,8 +34,11 @@ export interface OpenLogOptions {
   readonly segmentBytes?: number | undefined;
   /** How many bytes of the newest entries `recovered.tail` may hold. */
   readonly tailBytesMax: number;
-  /** The applied index that the state database holds durably; the log has to reach that far. */
-  readonly appliedIndex: LogIndex;
+  /**
+   * The applied index that the state database holds durably; the log has to reach that far. A function is asked once
+   * it is known where the log begins, and before anything is changed.
+   */
+  readonly appliedIndex: LogIndex | ((found: Pick<RecoveredLog, "start" | "snapshot">) => LogIndex);
   readonly observer?: LogObserver | undefined;
 }
 
@@ -118,7 +121,13 @@ export async function openLog(
   const segmentBytes = options.segmentBytes ?? segmentBytesDefault;
   let scan = scanLog(directory, disk);
   try {
-    checkReach(scan, options.appliedIndex);
+    const { appliedIndex } = options;
+    checkReach(
+      scan,
+      typeof appliedIndex === "number"
+        ? appliedIndex
+        : appliedIndex({ start: scan.index.start, snapshot: scan.snapshot }),
+    );
     const repaired = leftoversOf(scan);
     await removeInOrder(
       directory,
