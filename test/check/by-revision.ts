@@ -474,7 +474,7 @@ function askedRevisions(operation: Operation): number[] {
   );
 }
 
-/** Judges a whole history; `history.log` must reach at least as far as any answer. */
+/** Judges a whole history; `history.log` must reach to the newest revision that was answered. */
 export function checkByRevision(history: History, options: RevisionCheckOptions = {}): Verdict {
   return new RevisionCheck(history, options).run();
 }

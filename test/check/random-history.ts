@@ -73,7 +73,7 @@ function draw(rng: SeededRng, id: number, keys: number, revision: number): Drawn
     const prefix = rng.below(4) === 0;
     const request = {
       key: bytes(prefix ? "k" : key()),
-      rangeEnd: bytes(prefix ? "k1" : ""),
+      rangeEnd: bytes(prefix ? "k2" : ""),
       prevKv: rng.below(2) === 0,
     };
     return { kind: "deleteRange", request: create(DeleteRangeRequestSchema, request) };
@@ -87,6 +87,10 @@ function draw(rng: SeededRng, id: number, keys: number, revision: number): Drawn
   const guarded = key();
   const put: MessageInitShape<typeof RequestOpSchema> = {
     request: { case: "requestPut", value: { key: bytes(guarded), value: bytes(`v${id}`), prevKv: true } },
+  };
+  const other = `k${(Number(guarded.slice(1)) + 1) % (keys + 1)}`;
+  const alsoPut: MessageInitShape<typeof RequestOpSchema> = {
+    request: { case: "requestPut", value: { key: bytes(other), value: bytes(`w${id}`) } },
   };
   const get: MessageInitShape<typeof RequestOpSchema> = {
     request: { case: "requestRange", value: { key: bytes("k"), rangeEnd: bytes("l") } },
@@ -105,7 +109,7 @@ function draw(rng: SeededRng, id: number, keys: number, revision: number): Drawn
           },
         },
       ],
-      success: [get, put, get],
+      success: rng.below(2) === 0 ? [get, put, get] : [put, alsoPut, get],
       failure: rng.below(2) === 0 ? [get] : [get, put],
     }),
   };
