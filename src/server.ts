@@ -38,6 +38,8 @@ import { etcdLevel } from "./version";
 
 /** Unary calls may finish within this time when the server stops (design: 10 s in all). */
 const stopGraceMs = 7_000;
+/** The doors open after this long even when the member is not known to its cluster (etcd's --wait-cluster-ready-timeout). */
+const clusterReadyTimeoutMs = 5_000;
 
 export interface Server {
   readonly member: Member;
@@ -108,11 +110,29 @@ async function startLocked(
   try {
     sampleMember(metrics, member);
     metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
-    await member.ready();
-    return await openDoors(options, log, fatal, lock, member, metrics);
+    const ready = member.ready();
+    const late = !(await inTime(ready));
+    if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
+    return await openDoors(options, log, fatal, lock, member, metrics, late ? ready : undefined);
   } catch (error) {
     if (!member.stopping) await member.stop();
     throw error;
+  }
+}
+
+/**
+ * Waits until a member is known to its cluster, but not for ever: without a leader, or with a full disk under its
+ * log, it can still answer reads of its own state, and say what is wrong. False when it took too long.
+ */
+async function inTime(ready: Promise<void>): Promise<boolean> {
+  let cancel: () => void = () => {};
+  const timeout = new Promise<boolean>((resolve) => {
+    cancel = systemClock.after(clusterReadyTimeoutMs, () => resolve(false));
+  });
+  try {
+    return await Promise.race([ready.then(() => true), timeout]);
+  } finally {
+    cancel();
   }
 }
 
@@ -199,6 +219,8 @@ async function openDoors(
   lock: DirectoryLock,
   member: Member,
   metrics: Metrics,
+  /** Set when the member is not known to its cluster yet. */
+  becomesReady: Promise<void> | undefined,
 ): Promise<Server> {
   const health = new HealthService();
   const kv = new KvService(member, {
@@ -283,12 +305,21 @@ async function openDoors(
     }
     if (options.listenClientEndpoints.some(({ port }) => port === 0)) {
       // The system chose a port, so what was advertised before cannot be right.
-      await member.publish(options.advertiseClientUrls.map((url, position) => client.urls[position] ?? url));
+      const urls = options.advertiseClientUrls.map((url, position) => client.urls[position] ?? url);
+      if (becomesReady === undefined) await member.publish(urls);
+      else becomesReady = becomesReady.then(() => member.publish(urls));
     }
   } catch (error) {
     for (const listener of listeners) await listener.close();
     throw error;
   }
+  becomesReady?.then(
+    () => log.info("this member is known to its cluster now"),
+    (error: unknown) => {
+      if (!member.stopping)
+        log.warn("this member could not publish its client URLs", { error: String(error) });
+    },
+  );
   metrics.onScrape(() => {
     const counts = grpc.counts();
     metrics.lease.renewed.value = lease.renewed;

@@ -3,7 +3,7 @@
  * neither may be had the tests fail and say so.
  */
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { GrpcCode } from "../../src/errors";
 import { KV, Maintenance } from "../../src/proto/gen/etcd/rpc_pb";
@@ -95,6 +95,113 @@ test.skipIf(calibrating)(
     expect(await keysOf(client)).toEqual(left);
     client.close();
     await server.stop();
+  },
+  120_000,
+);
+
+/** Takes all the space that is left on a file system; the answer gives it back. */
+function takeRest(directory: string): () => void {
+  const path = join(directory, "foreign");
+  const descriptor = openSync(path, "w");
+  try {
+    for (const size of [1024 ** 2, 4096]) {
+      const bytes = Buffer.alloc(size, "x");
+      for (;;) {
+        try {
+          if (writeSync(descriptor, bytes) < size) break;
+        } catch {
+          break;
+        }
+      }
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  expect(statfsSync(directory).bavail).toBe(0);
+  return () => rmSync(path);
+}
+
+test.skipIf(calibrating)(
+  "a start on a log disk that is full opens its doors: reads go on, and writes as soon as there is space",
+  async () => {
+    const disk = smallDisk(64);
+    const logFile = `${disk}.log`;
+    const flags = ["--wal-dir", join(disk, "log")];
+    let server = await startKeelson({ logFile, flags });
+    const { dataDir } = server;
+    let client = new GrpcClient(server.url);
+    const value = Buffer.alloc(100_000, "v");
+    // The put that meets the full disk has no known outcome, so it ends with its deadline.
+    const put = (key: string) =>
+      client.unary(KV.method.put, { key: utf8(key), value }, { deadlineMs: 2_000 });
+    expect((await put("fill/0")).ok).toBe(true);
+    const giveBack = takeRest(disk);
+    const refusal = {
+      ok: false,
+      code: GrpcCode.resourceExhausted,
+      text: "etcdserver: mvcc: database space exceeded",
+    } as const;
+    // Writes go on as long as there is preallocated space, and what met the full disk has no known outcome.
+    const acknowledged = ["fill/0"];
+    let last = await put("fill/001");
+    for (let n = 2; last.ok && n < 700; n++) {
+      acknowledged.push(`fill/${String(n - 1).padStart(3, "0")}`);
+      last = await put(`fill/${String(n).padStart(3, "0")}`);
+    }
+    expect(last.ok).toBe(false);
+    expect(await put("fill/x")).toEqual(refusal);
+    client.close();
+    await server.kill();
+
+    // There is room for a few starts: a vote, and the first entries of a term. So all reads go on at once.
+    const reading = { key: utf8("fill/"), rangeEnd: utf8("fill0"), keysOnly: true };
+    const keysNow = async (serializable: boolean): Promise<string[]> => {
+      const answer = await client.call(KV.method.range, { ...reading, serializable });
+      return answer.kvs.map(({ key }) => Buffer.from(key).toString());
+    };
+    server = await startKeelson({ dataDir, logFile, flags });
+    client = new GrpcClient(server.url);
+    expect((await keysNow(false)).slice(0, acknowledged.length)).toEqual(acknowledged);
+
+    // Writes and starts use it up. Then there is no leader, but what was committed is read on.
+    let health = await fetch(`${server.url}/health`);
+    let readiness: Response;
+    for (let starts = 0; health.status === 200; starts++) {
+      expect(starts).toBeLessThan(60);
+      for (let n = 0; n < 40; n++) {
+        const answer = await client.unary(
+          KV.method.put,
+          { key: utf8(`fill/small-${starts}-${n}`), value: value.subarray(0, n < 20 ? 100 : 1) },
+          { deadlineMs: 300 },
+        );
+        if (!answer.ok) break;
+      }
+      client.close();
+      await server.kill();
+      const startedAtMs = performance.now();
+      server = await startKeelson({ dataDir, logFile, flags, readyWhen: "serving" });
+      expect(performance.now() - startedAtMs).toBeLessThan(9_000);
+      client = new GrpcClient(server.url);
+      [health, readiness] = await Promise.all([fetch(`${server.url}/health`), fetch(`${server.url}/readyz`)]);
+      expect(readiness.status).toBe(health.status);
+    }
+    // It may have been elected and be unable to write the first entry of its term.
+    expect(health.status).toBe(503);
+    expect(await health.text()).toMatch(
+      /RAFT NO LEADER|RANGE ERROR:(context deadline exceeded|etcdserver: request timed out)/,
+    );
+    expect((await fetch(`${server.url}/livez`)).status).toBe(200);
+    expect((await keysNow(true)).slice(0, acknowledged.length)).toEqual(acknowledged);
+    expect(await put("fill/x")).toEqual(refusal);
+
+    giveBack();
+    await server.ready(10_000);
+    expect((await put("fill/y")).ok).toBe(true);
+    const after = await keysOf(client);
+    expect(after.filter((key) => acknowledged.includes(key))).toEqual(acknowledged);
+    expect(after).toContain("fill/y");
+    client.close();
+    expect((await server.stop()).code).toBe(0);
   },
   120_000,
 );

@@ -26,6 +26,8 @@ export interface ServerOptions {
   readonly wrapper?: readonly string[];
   /** How long the start may take. */
   readonly readyTimeoutMs?: number;
+  /** "serving": as soon as it reads its own state, healthy or not. By default it has to be healthy. */
+  readonly readyWhen?: "healthy" | "serving";
 }
 
 export interface ExitStatus {
@@ -166,15 +168,17 @@ export class Server {
     return Number(kib) * 1024;
   }
 
-  /** Waits until it answers its health check; throws with the log when it ends before or takes too long. */
-  async ready(timeoutMs: number): Promise<void> {
+  /** Waits until its health check is good, or it reads its own state at least; throws with the log when it ends before or takes too long. */
+  async ready(timeoutMs: number, when: "healthy" | "serving" = "healthy"): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       if (this.#exited !== undefined) {
         throw new ServerEndedEarly(this.kind, this.#exited, this.log());
       }
       try {
-        const answer = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(1_000) });
+        const page = when === "serving" ? "/livez" : "/health";
+        const answer = await fetch(this.url + page, { signal: AbortSignal.timeout(1_000) });
+        if (when === "serving" && answer.ok) return;
         const body = (await answer.json()) as { health?: string; reason?: string };
         // An alarm makes a server unhealthy, but it serves.
         if (body.health === "true" || /alarm/i.test(body.reason ?? "")) return;
@@ -227,7 +231,7 @@ async function start(
     ];
     const server = new Server(kind, command, options.port ?? freePort, dataDir, logFile, options.env ?? {});
     try {
-      await server.ready(options.readyTimeoutMs ?? 20_000);
+      await server.ready(options.readyTimeoutMs ?? 20_000, options.readyWhen);
       return server;
     } catch (error) {
       await server.kill();

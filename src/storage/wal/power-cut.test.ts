@@ -528,6 +528,33 @@ describe("a full disk", () => {
     await driver.settle(driver.log!.close());
   });
 
+  test("leaves room for what a member writes down at a start, several times over", async () => {
+    const large = 1024 ** 2;
+    const simulated = new SimulatedDisk(new SeededRng(3), { budgetBytes: large + 4096 });
+    let log = await createLog({ directory, disk: simulated, identity, segmentBytes: large });
+    for (let life = 1; life <= 6; life++) {
+      // The vote and the first entry of the new term, at every start.
+      const index = log.lastIndex + 1;
+      await log.append({
+        entries: [{ index, term: life, kind: "command", data }],
+        hardState: { term: life, vote: 3n, commit: index - 1 },
+      });
+      const fill = async (): Promise<never> => {
+        for (;;) {
+          const next = { index: log.lastIndex + 1, term: life, kind: "command", data } as const;
+          await log.append({ entries: [next] });
+        }
+      };
+      await expect(fill()).rejects.toThrow(LogFullError);
+      const { lastIndex } = log;
+      simulated.restart();
+      const options = { directory, disk: simulated, segmentBytes: large, tailBytesMax: 1e6 };
+      const opened = await openLog({ ...options, appliedIndex: 0 });
+      log = opened.log;
+      expect(log.lastIndex).toBe(lastIndex);
+    }
+  });
+
   test("leaves nothing half-made when the log is begun, and a later start begins it", async () => {
     const simulated = new SimulatedDisk(new SeededRng(5), { budgetBytes: 100 });
     expect(createLog({ directory, disk: simulated, identity, segmentBytes })).rejects.toThrow(LogFullError);

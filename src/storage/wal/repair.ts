@@ -1,10 +1,10 @@
 /** What a start does about the end of the log that it found, so that all it returns is on disk. */
 import { assert } from "../../assert";
-import type { Disk } from "../../member/ports";
+import type { Disk, DiskFile } from "../../member/ports";
 import { isFull } from "./errors";
 import { FrameBuilder, frameHeaderBytes, FrameType, sealFrame, viewOf } from "./format";
 import { type Boundary, type Scan, scanLog } from "./recovery";
-import { segmentName } from "./segment";
+import { segmentName, startRoomBytes } from "./segment";
 import type { LogBatch } from "./types";
 
 /** How much is cleared at a time. */
@@ -53,15 +53,12 @@ export async function moveUncertain(
   if (disk.list(directory).includes(unfinishedName)) disk.remove(unfinished);
   const file = disk.open(unfinished, "create");
   try {
-    let allocatedBytes = Math.max(segmentBytes, bytes);
-    try {
-      file.allocate(allocatedBytes);
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      // A member with a full disk should still start, to serve reads and to be helped.
-      allocatedBytes = bytes;
-      file.allocate(allocatedBytes);
-    }
+    // A member with a full disk should still start, to serve reads and to be helped.
+    const allocatedBytes = allocateMost(file, [
+      Math.max(segmentBytes, bytes),
+      bytes + startRoomBytes(segmentBytes),
+      bytes,
+    ]);
     const fields = { life: scan.life + 1, synced: certain.position };
     const builder = new FrameBuilder(1024);
     const base = { baseIndex: certain.lastIndex, baseTerm: certain.lastTerm };
@@ -96,6 +93,21 @@ export async function moveUncertain(
   } finally {
     file.close();
   }
+}
+
+/** Gives a new file the first of these sizes that the disk has room for; throws when it has none for the last. */
+function allocateMost(file: DiskFile, sizes: readonly number[]): number {
+  for (const bytes of sizes.slice(0, -1)) {
+    try {
+      file.allocate(bytes);
+      return bytes;
+    } catch (error) {
+      if (!isFull(error)) throw error;
+    }
+  }
+  const least = sizes.at(-1)!;
+  file.allocate(least);
+  return least;
 }
 
 /** Room for a segment's first frame and slot. */

@@ -25,6 +25,16 @@ export interface Segment {
 }
 
 const extension = ".wal";
+const startRoomBytesMax = 32 * 1024;
+
+/**
+ * Bytes at the end of a segment that only the first frames of a life may use: what a member has to write down
+ * before it can do anything after a start, its vote and the first entries of a term. So a start on a full disk still
+ * leads to a member that reads, deletes and compacts.
+ */
+export function startRoomBytes(segmentBytes: number): number {
+  return Math.min(startRoomBytesMax, segmentBytes >> 6);
+}
 
 /** The name of a segment file, so that names sort like sequences. */
 export function segmentName(sequence: number): string {

@@ -25,13 +25,16 @@ import {
   viewOf,
 } from "./format";
 import { removeInOrder } from "./repair";
-import { type Segment, segmentName } from "./segment";
+import { type Segment, segmentName, startRoomBytes } from "./segment";
 import type { DurableLog, LogBatch, LogIdentity, LogObserver } from "./types";
 
 /** How much is read from disk at a time when entries are asked for. */
 const readChunkBytes = 256 * 1024;
 /** Kept free at the end of a segment, so that its last frames can be marked as synced, now and at a restart. */
 const markerRoomBytes = 2 * frameHeaderBytes;
+
+/** Starts for which the room that is kept for them lasts. */
+const startsWithRoom = 8;
 
 /** What the log needs of its owner. */
 export interface LogOptions {
@@ -90,6 +93,9 @@ export class SegmentedLog implements DurableLog {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #segmentBytes: number;
+  readonly #startRoomBytes: number;
+  /** Up to where, in the log as a whole, frames are the first of this life. */
+  readonly #startEnd: number;
   readonly #observer: LogObserver;
   readonly #identity: LogIdentity;
   readonly #index: EntryIndex;
@@ -119,6 +125,8 @@ export class SegmentedLog implements DurableLog {
     this.#directory = options.directory;
     this.#observer = options.observer ?? {};
     this.#segmentBytes = segmentBytes;
+    this.#startRoomBytes = startRoomBytes(segmentBytes);
+    this.#startEnd = state.end + this.#startRoomBytes / startsWithRoom;
     this.#identity = state.identity;
     this.#index = state.index;
     this.#hardState = state.hardState;
@@ -229,6 +237,8 @@ export class SegmentedLog implements DurableLog {
       } catch (error) {
         if (isFull(error)) {
           this.#refusePending(fullError(error));
+          // What came before may have had no marker, because this frame was to vouch for it.
+          this.#writeMarker();
           continue;
         }
         this.#fail(error);
@@ -249,7 +259,8 @@ export class SegmentedLog implements DurableLog {
   #needsNewSegment(frameBytes: number): boolean {
     const { used, allocated, slotAt } = this.#active;
     if (used === slotAt + frameHeaderBytes) return false;
-    return roundUp(used + frameBytes) + markerRoomBytes > Math.max(this.#segmentBytes, allocated);
+    const keptBytes = this.#end + frameBytes <= this.#startEnd ? 0 : this.#startRoomBytes;
+    return roundUp(used + frameBytes) + markerRoomBytes + keptBytes > Math.max(this.#segmentBytes, allocated);
   }
 
   #fields(type: FrameFields["type"], position: number): FrameFields {
