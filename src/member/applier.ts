@@ -4,7 +4,7 @@ import { decodeConfigurationChange } from "../consensus/configuration-change";
 import type { Raft } from "../consensus/raft";
 import type { Entry } from "../consensus/types";
 import { refuse } from "../errors";
-import { toCounter, type LogIndex } from "../ids";
+import { toCounter, type LogIndex, type MemberId } from "../ids";
 import type { Command } from "../proto/gen/keelson/command_pb";
 import type { Applied, ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
@@ -43,6 +43,9 @@ export interface ApplierParts {
   readonly host: ApplierHost;
   readonly observer: ApplyObserver | undefined;
   readonly warningApplyMs: number;
+  /** The life of this member, by which it knows its own proposals among the leader's entries. */
+  readonly self: MemberId;
+  readonly incarnation: bigint;
 }
 
 /** An entry that is being applied: who proposed it here, what it asks, since when. */
@@ -72,15 +75,24 @@ export class Applier {
       assert(this.#long.entry === entry, "another entry was offered while one is being applied");
       return this.#finish(this.#long, state.resume());
     }
+    proposals.termApplied(entry.term);
     if (entry.kind === "configuration") {
       this.#applyConfiguration(entry);
       return "done";
     }
     const startedAtMs = clock.monotonicMs();
-    const proposal = proposals.take(entry.index, entry.term);
+    let proposal = proposals.take(entry.index, entry.term);
     const command = proposal?.command ?? commandOf(entry);
+    if (proposal === undefined && proposals.anyForwarded) proposal = this.#forwarded(command);
     const work = { entry, proposal, command, startedAtMs };
     return this.#finish(work, state.apply(entry.index, entry.term, command));
+  }
+
+  /** The proposal of this member that became this entry of a leader. */
+  #forwarded(command: Command | undefined): Proposal | undefined {
+    const id = command?.requestId;
+    const { self, incarnation, proposals } = this.#parts;
+    return id?.memberId === self && id.incarnation === incarnation ? proposals.takeForwarded(id) : undefined;
   }
 
   #applyConfiguration(entry: Entry): void {

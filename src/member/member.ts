@@ -5,17 +5,10 @@
 import { join } from "node:path";
 import type { Database } from "bun:sqlite";
 import { assert } from "../assert";
-import { Raft, type Status } from "../consensus/raft";
+import type { Raft, Status } from "../consensus/raft";
 import { refuse, type RefusalName } from "../errors";
 import { type ClusterId, type LeaseId, type MemberId, noMember, type Revision, type Term } from "../ids";
-import {
-  appendBytesMax,
-  committedUnappliedMax,
-  inflightBytesMax,
-  inflightMessagesMax,
-  logTailBytesMax,
-  uncommittedBytesMax,
-} from "../limits";
+import { committedUnappliedMax } from "../limits";
 import { AlarmType, type Member as MemberRecord } from "../proto/gen/etcd/rpc_pb";
 import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
@@ -24,7 +17,9 @@ import type { DurableLog } from "../storage/wal/types";
 import { etcdClusterVersion } from "../version";
 import { WatchHub } from "../watch/hub";
 import { Applier, commandVersion } from "./applier";
+import { consensusOf } from "./consensus-of";
 import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
+import { Exchange } from "./exchange";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import { LeaseKeeper } from "./lease-keeper";
@@ -32,12 +27,13 @@ import type { LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
 import type { AddedMember, NewMember } from "./membership";
 import type { MemberEvents, MemberOptions } from "./options";
-import { PeerCalls } from "./peer-calls";
+import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
 import type { CancelTimer, DiskFile, Ports } from "./ports";
 import { Proposals } from "./proposals";
 import { Reads } from "./reads";
 import { SpaceGuard } from "./space-guard";
+import { timeoutReason } from "./timeout-reason";
 
 /** A new member that could not make itself known tries again after this long. */
 const publishRetryMs = 500;
@@ -68,6 +64,7 @@ export class Member {
   readonly #loop: ConsensusLoop;
   readonly #proposals: Proposals;
   readonly #reads: Reads;
+  readonly #exchange: Exchange;
   readonly #applier: Applier;
   readonly #incarnation: bigint;
   readonly #timers = new Set<CancelTimer>();
@@ -90,7 +87,7 @@ export class Member {
     opened: OpenedData,
     loggedBytes: () => number,
   ) {
-    const { log, recovered, database, databasePath, state, clusterId, memberId } = opened;
+    const { log, database, databasePath, state, clusterId, memberId } = opened;
     const { clock } = ports;
     this.options = options;
     this.clusterId = clusterId;
@@ -102,42 +99,21 @@ export class Member {
     this.#log = log;
     this.#database = database;
     this.#incarnation = ports.rng.bits64() >> 1n;
-    this.calls = new PeerCalls({
-      self: memberId,
-      incarnation: this.#incarnation,
-      clock,
-      send: (message) => ports.peers.send([message]),
-    });
-    const members = state.members();
-    this.#raft = new Raft(
-      {
-        id: memberId,
-        electionTicks: Math.round(options.electionTimeoutMs / options.heartbeatIntervalMs),
-        heartbeatTicks: 1,
-        preVote: options.preVote,
-        checkQuorum: true,
-        appendBytesMax,
-        inflightBytesMax,
-        inflightMessagesMax,
-        tailBytesMax: logTailBytesMax,
-        uncommittedBytesMax,
-        rng: ports.rng,
-      },
-      {
-        hardState: recovered.hardState,
-        configuration: {
-          voters: members.filter((member) => !member.isLearner).map((member) => member.ID),
-          learners: members.filter((member) => member.isLearner).map((member) => member.ID),
-        },
-        start: recovered.start,
-        tail: recovered.tail,
-        lastIndex: recovered.lastIndex,
-        applied: state.appliedIndex,
-      },
-    );
+    this.#raft = consensusOf(options, opened, ports.rng);
     this.headers = new Headers(clusterId, memberId, () => this.#term);
     this.#proposals = new Proposals(options.requestBytesMax);
     this.#reads = new Reads(state.appliedIndex);
+    this.#exchange = new Exchange({
+      self: memberId,
+      incarnation: this.#incarnation,
+      clock,
+      peers: ports.peers,
+      raft: this.#raft,
+      proposals: this.#proposals,
+      reads: this.#reads,
+      overloaded: () => this.#loop.backlog > committedUnappliedMax || this.space.logIsFull,
+    });
+    this.calls = this.#exchange.calls;
     this.hub = new WatchHub({
       history: state.history,
       header: (revision) => this.headers.bytes(revision),
@@ -198,6 +174,8 @@ export class Member {
       leases: this.leases,
       clock,
       observer: events.applyObserver,
+      self: memberId,
+      incarnation: this.#incarnation,
       warningApplyMs: options.warningApplyMs,
       host: {
         holding: () => this.housekeeping.holding,
@@ -208,22 +186,15 @@ export class Member {
       },
     });
     this.#loop = new ConsensusLoop(this.#raft, log, clock, ports.peers, {
-      handIn: () => {
-        this.#proposals.handIn(this.#raft);
-        this.#reads.handIn(this.#raft);
-      },
+      handIn: () => this.#exchange.handIn(),
       apply: (entry) => this.#applier.apply(entry),
       applied: (index) => {
         this.hub.flush();
         this.#reads.applied(index);
         this.housekeeping.applied();
       },
-      reads: (reads) => {
-        for (const { context, index } of reads) this.#reads.confirmed(context, index);
-      },
-      readsAbandoned: (contexts) => {
-        for (const context of contexts) this.#reads.abandoned(context);
-      },
+      reads: (reads) => this.#exchange.confirmed(reads),
+      readsAbandoned: (contexts) => this.#exchange.abandoned(contexts),
       stateChanged: () => this.#stateChanged(),
       logFull: (full) => this.#logFull(full),
       fatal: (error) => this.#fatal(error),
@@ -279,19 +250,13 @@ export class Member {
   }
 
   #receive(message: PeerMessage): void {
-    switch (message.kind) {
-      case "propose":
-      case "propose-refused":
-      case "read-index":
-      case "read-index-answer":
-        return;
-      case "call":
-      case "call-answer":
-        return this.calls.receive(message);
-      default:
-        this.#raft.step(message);
-        this.#loop.wake();
+    if (this.#stopping) return;
+    try {
+      this.#exchange.receive(message);
+    } catch (error) {
+      this.#fatal(error);
     }
+    this.#loop.wake();
   }
 
   /**
@@ -477,6 +442,9 @@ export class Member {
       this.#leaderSinceMs = this.#ports.clock.monotonicMs();
     }
     if (role !== "leader") this.leases.demote();
+    this.#exchange.stateChanged();
+    // What waited for a leader need not wait for a tick.
+    this.#loop.wake();
   }
 
   #configurationChanged(): void {
@@ -493,8 +461,17 @@ export class Member {
 
   #sweep(): void {
     const nowMs = this.#ports.clock.monotonicMs();
-    const leaderIsNew = nowMs - this.#leaderSinceMs < this.requestTimeoutMs && this.leaderChanges > 1;
-    this.#proposals.sweep(nowMs, this.requestTimeoutMs, leaderIsNew ? "timeoutDueToLeaderFail" : "timeout");
+    const { voters } = this.#raft.status().configuration;
+    this.#proposals.sweep(nowMs, this.requestTimeoutMs, (submittedAtMs) =>
+      timeoutReason(submittedAtMs, {
+        self: this.id,
+        leader: this.#leader,
+        leaderSinceMs: this.#leaderSinceMs,
+        electionTimeoutMs: this.options.electionTimeoutMs,
+        voters,
+        peers: this.#ports.peers,
+      }),
+    );
     this.#reads.sweep(nowMs, this.requestTimeoutMs);
     if (this.#reads.waiting) this.#loop.wake();
   }

@@ -108,6 +108,10 @@ export class SpaceGuard {
     if (this.#freeBytes < diskReserveBytes) this.#raise();
   }
 
+  get logIsFull(): boolean {
+    return this.#logIsFull;
+  }
+
   logFull(full: boolean): void {
     this.#logIsFull = full;
   }
