@@ -22,10 +22,11 @@ import { openDataDirectory, type OpenedData, scratchName } from "./data-director
 import { Exchange } from "./exchange";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
+import type { JoinPlan } from "./join-plan";
 import { LeaseKeeper } from "./lease-keeper";
 import type { LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
-import type { AddedMember, NewMember } from "./membership";
+import { type AddedMember, type NewMember, othersOf } from "./membership";
 import type { MemberEvents, MemberOptions } from "./options";
 import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
@@ -67,6 +68,8 @@ export class Member {
   readonly #exchange: Exchange;
   readonly #applier: Applier;
   readonly #incarnation: bigint;
+  /** What a joiner knows of the others until its state does. */
+  readonly #joining: JoinPlan | undefined;
   readonly #timers = new Set<CancelTimer>();
   readonly #stopListeners = new Set<() => void>();
   #sequence = 0n;
@@ -98,6 +101,7 @@ export class Member {
     this.#events = events;
     this.#log = log;
     this.#database = database;
+    this.#joining = opened.joining;
     this.#incarnation = ports.rng.bits64() >> 1n;
     this.#raft = consensusOf(options, opened, ports.rng);
     this.headers = new Headers(clusterId, memberId, () => this.#term);
@@ -226,7 +230,6 @@ export class Member {
 
   #begin(): void {
     const { clock, peers } = this.#ports;
-    this.#configurationChanged();
     peers.start(
       { clusterId: this.clusterId, memberId: this.id, incarnation: this.#incarnation },
       {
@@ -236,6 +239,7 @@ export class Member {
         removed: () => this.#learnRemoved(),
       },
     );
+    this.#configurationChanged();
     this.#every(this.options.heartbeatIntervalMs, () => {
       this.#raft.tick();
       this.#loop.wake();
@@ -449,6 +453,7 @@ export class Member {
 
   #configurationChanged(): void {
     this.#learner = this.#raft.status().configuration.learners.includes(this.id);
+    this.#ports.peers.setMembers(othersOf(this.id, this.state, this.#joining));
     if (this.state.isRemovedMember(this.id)) this.#learnRemoved();
   }
 

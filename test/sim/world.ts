@@ -50,9 +50,18 @@ interface LoggedLine {
   readonly fields: Record<string, unknown>;
 }
 
+/** What a world shares with others; absent parts are its own. */
+export interface Surroundings {
+  readonly clock?: VirtualClock;
+  /** The connections of one life of the member. */
+  readonly peers?: () => Peers;
+  /** Told when the member learns that it was removed. */
+  readonly removed?: () => void;
+}
+
 /** The world around one member; it outlives the member's crashes. */
 export class World {
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly disk: SimulatedDisk;
   readonly fatal: unknown[] = [];
   readonly logged: LoggedLine[] = [];
@@ -64,7 +73,11 @@ export class World {
   #muteSyncs = false;
   #applyHeld = false;
 
-  constructor(seed = 1, disk: SimulatedDiskOptions = {}) {
+  readonly #surroundings: Surroundings;
+
+  constructor(seed = 1, disk: SimulatedDiskOptions = {}, surroundings: Surroundings = {}) {
+    this.clock = surroundings.clock ?? new VirtualClock();
+    this.#surroundings = surroundings;
     this.#rng = new SeededRng(seed);
     this.disk = new SimulatedDisk(this.#rng.fork(1), disk);
     this.disk.makeDirectory("/data");
@@ -85,7 +98,7 @@ export class World {
       clock,
       rng: this.#rng.fork(2),
       disk: this.#diskThatHolds(),
-      peers: noPeers,
+      peers: this.#surroundings.peers?.() ?? noPeers,
       openDatabase: (path) => this.#databases.openDatabase(path),
       startDatabaseJobs: (path, state) =>
         this.#databases.startDatabaseJobs(path, state, {
@@ -96,6 +109,7 @@ export class World {
     const events: MemberEvents = {
       log: (level, message, fields = {}) => this.logged.push({ level, message, fields }),
       fatal: (error) => this.fatal.push(error),
+      removed: () => this.#surroundings.removed?.(),
     };
     return this.clock.settle(Member.start({ ...memberDefaults, ...options }, ports, events));
   }
