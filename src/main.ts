@@ -27,37 +27,49 @@ async function serve(options: ServerOptions, warnings: readonly string[]): Promi
   };
   process.on("uncaughtException", fatal);
   process.on("unhandledRejection", fatal);
-  const server = await startServer(options, log, fatal).catch((error: unknown) => {
+  const life: { stop?: (reason: string) => void } = {};
+  /** etcd's exit code for it is 0 too: a supervisor that restarts failures leaves it alone. */
+  const removed = (): void => {
+    if (life.stop === undefined) process.exit(0);
+    life.stop("removed from the cluster");
+  };
+  const server = await startServer(options, log, { fatal, removed }).catch((error: unknown) => {
     log.error("could not start", { error: error instanceof Error ? error.message : String(error) });
     process.exit(1);
   });
   log.info("ready to serve client requests", { clientUrls: server.clientUrls });
-  stopOnSignals(server, log);
+  life.stop = stopOnSignals(server, log);
 }
 
-function stopOnSignals(server: { stop(): Promise<void> }, log: Logger): void {
+/** Signals stop the server once, and end the process at the second time; so does the answer, with its reason. */
+function stopOnSignals(server: { stop(): Promise<void> }, log: Logger): (reason: string) => void {
   let stopping = false;
+  const stop = (reason: string): void => {
+    if (stopping) return;
+    stopping = true;
+    log.info("stopping", { reason });
+    setTimeout(() => {
+      log.warn("stopping took too long and was cut short");
+      process.exit(1);
+    }, stopDeadlineMs).unref();
+    server.stop().then(
+      () => {
+        log.info("stopped");
+        process.exit(0);
+      },
+      (error: unknown) => {
+        log.error("stopping failed", { error: describe(error) });
+        process.exit(1);
+      },
+    );
+  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (stopping) process.exit(1);
-      stopping = true;
-      log.info("stopping", { signal });
-      setTimeout(() => {
-        log.warn("stopping took too long and was cut short");
-        process.exit(1);
-      }, stopDeadlineMs).unref();
-      server.stop().then(
-        () => {
-          log.info("stopped");
-          process.exit(0);
-        },
-        (error: unknown) => {
-          log.error("stopping failed", { error: describe(error) });
-          process.exit(1);
-        },
-      );
+      stop(signal);
     });
   }
+  return stop;
 }
 
 function describe(error: unknown): string {

@@ -13,14 +13,20 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true }));
 
 function optionsOf(...flags: string[]): ServerOptions {
-  const command = parseCommandLine(["server", "--listen-client-urls=http://127.0.0.1:0", ...flags], {});
+  const anyPort = ["--listen-client-urls=http://127.0.0.1:0", "--listen-peer-urls=http://127.0.0.1:0"];
+  const command = parseCommandLine(["server", ...anyPort, ...flags], {});
   if (command.kind !== "server") throw new Error(`not a server: ${JSON.stringify(command)}`);
   return command.options;
 }
 
 function start(...flags: string[]) {
-  return startServer(optionsOf(...flags), silentLogger, (error) => {
-    throw error;
+  return startServer(optionsOf(...flags), silentLogger, {
+    fatal(error) {
+      throw error;
+    },
+    removed() {
+      throw new Error("a lone member is never removed");
+    },
   });
 }
 

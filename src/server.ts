@@ -4,6 +4,7 @@ import type { ServerOptions } from "./command/options";
 import { refuse } from "./errors";
 import { quotaBytesDefault } from "./limits";
 import { type Logger, OncePerMinute } from "./log";
+import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./member/join-plan";
 import { Member } from "./member/member";
 import type { Disk, Peers } from "./member/ports";
 import { systemClock, systemRng } from "./member/system";
@@ -18,6 +19,9 @@ import { LeaseService } from "./service/lease";
 import { LockService } from "./service/lock";
 import { MaintenanceService } from "./service/maintenance";
 import { WatchService } from "./service/watch";
+import { askPeers, type BeginningDoors, decideBeginning } from "./start/beginning";
+import { callMember } from "./start/client-call";
+import { becomeVoter } from "./start/promotion";
 import { systemDisk } from "./storage/disk";
 import { wrapSyncs } from "./storage/disk-wrap";
 import { startDatabaseJobs } from "./storage/jobs/jobs";
@@ -38,8 +42,14 @@ import { etcdLevel } from "./version";
 
 /** Unary calls may finish within this time when the server stops (design: 10 s in all). */
 const stopGraceMs = 7_000;
-/** The doors open after this long even when the member is not known to its cluster (etcd's --wait-cluster-ready-timeout). */
-const clusterReadyTimeoutMs = 5_000;
+
+/** Why a server may end without being told to. */
+export interface ServerEnds {
+  /** The process must end at once. */
+  fatal(error: unknown): void;
+  /** The member was removed from its cluster: what is under way may finish, then it is to stop. */
+  removed(): void;
+}
 
 export interface Server {
   readonly member: Member;
@@ -51,19 +61,14 @@ export interface Server {
 
 /**
  * Starts a member on its data directory and serves clients once it is ready. Rejects, with nothing left running,
- * when the directory is in use or damaged, or an address cannot be bound. `fatal` is called when the process must
- * end at once.
+ * when the directory is in use or damaged, or an address cannot be bound.
  */
-export async function startServer(
-  options: ServerOptions,
-  log: Logger,
-  fatal: (error: unknown) => void,
-): Promise<Server> {
+export async function startServer(options: ServerOptions, log: Logger, ends: ServerEnds): Promise<Server> {
   // Without syncs an acknowledged write may be lost, which only a test can want.
   const disk = options.unsafeNoFsync ? wrapSyncs(systemDisk(), () => Promise.resolve()) : systemDisk();
   const lock = lockDirectories(options, disk);
   try {
-    return await startLocked(options, log, fatal, lock, disk);
+    return await startLocked(options, log, ends, lock, disk);
   } catch (error) {
     lock.release();
     throw error;
@@ -92,16 +97,18 @@ function lockDirectories({ dataDirectory, walDirectory }: ServerOptions, disk: D
 async function startLocked(
   options: ServerOptions,
   log: Logger,
-  fatal: (error: unknown) => void,
+  ends: ServerEnds,
   lock: DirectoryLock,
   disk: Disk,
 ): Promise<Server> {
   const metrics = createMetrics({ extensive: options.metrics === "extensive" });
   const opened: { member?: Member } = {};
+  const { fatal } = ends;
   const peers = openPeers(options, log, fatal, metrics, () => opened.member);
   try {
     await peers.listen();
-    opened.member = await startMember(options, log, fatal, disk, metrics, peers);
+    const joining = await decideBeginning(options, beginningDoors(log, disk));
+    opened.member = await startMember(options, log, ends, disk, metrics, peers, joining);
   } catch (error) {
     await peers.close();
     throw error;
@@ -111,8 +118,9 @@ async function startLocked(
     sampleMember(metrics, member);
     metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
     const ready = member.ready();
-    const late = !(await inTime(ready));
+    const late = !(await inTime(ready, options.clusterReadyTimeoutMs));
     if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
+    keepJoining(options.dataDirectory, member, disk, log, fatal);
     return await openDoors(options, log, fatal, lock, member, metrics, late ? ready : undefined);
   } catch (error) {
     if (!member.stopping) await member.stop();
@@ -124,10 +132,10 @@ async function startLocked(
  * Waits until a member is known to its cluster, but not for ever: without a leader, or with a full disk under its
  * log, it can still answer reads of its own state, and say what is wrong. False when it took too long.
  */
-async function inTime(ready: Promise<void>): Promise<boolean> {
+async function inTime(ready: Promise<void>, timeoutMs: number): Promise<boolean> {
   let cancel: () => void = () => {};
   const timeout = new Promise<boolean>((resolve) => {
-    cancel = systemClock.after(clusterReadyTimeoutMs, () => resolve(false));
+    cancel = systemClock.after(timeoutMs, () => resolve(false));
   });
   try {
     return await Promise.race([ready.then(() => true), timeout]);
@@ -160,17 +168,50 @@ function openPeers(
   });
 }
 
+/** What a member without data needs to find its place. */
+function beginningDoors(log: Logger, disk: Disk): BeginningDoors {
+  const seldom = new OncePerMinute();
+  return {
+    disk,
+    call: callMember,
+    askPeers,
+    pause: (durationMs) => new Promise((resolve) => void systemClock.after(durationMs, resolve)),
+    waiting: (reason, fields) =>
+      seldom.run(reason, (suppressed) => log.warn(reason, { ...fields, suppressed })),
+    report: (message, fields) => log.info(message, fields),
+  };
+}
+
+/** What is left to do for a member that joined by itself; also after a restart in between. */
+function keepJoining(
+  dataDirectory: string,
+  member: Member,
+  disk: Disk,
+  log: Logger,
+  fatal: (error: unknown) => void,
+): void {
+  const plan = readJoinPlan(dataDirectory, disk);
+  if (plan === undefined || !plan.promote) return;
+  becomeVoter(member, {
+    promoted: () => writeJoinPlan(dataDirectory, disk, { ...plan, promote: false }),
+    report: (level, message, fields) => log[level](message, fields),
+  }).catch(fatal);
+}
+
 function startMember(
   options: ServerOptions,
   log: Logger,
-  fatal: (error: unknown) => void,
+  ends: ServerEnds,
   disk: Disk,
   metrics: Metrics,
   peers: Peers,
+  joining: JoinPlan | undefined,
 ): Promise<Member> {
   return Member.start(
     {
       name: options.name,
+      nameGiven: options.nameGiven,
+      ...(joining === undefined ? {} : { joining }),
       dataDirectory: options.dataDirectory,
       ...(options.walDirectory === undefined ? {} : { logDirectory: options.walDirectory }),
       initialClusterState: options.initialClusterState,
@@ -205,7 +246,8 @@ function startMember(
     },
     {
       log: (level, message, fields) => log[level](message, fields),
-      fatal,
+      fatal: ends.fatal,
+      removed: ends.removed,
       logObserver: logObserver(metrics),
       applyObserver: applyObserver(metrics),
     },

@@ -287,6 +287,12 @@ export class Member {
     }
   }
 
+  /** A restart without a name keeps the one that the cluster knows. */
+  #nameToPublish(): string {
+    if (this.options.nameGiven ?? true) return this.options.name;
+    return this.state.members().find(({ ID }) => ID === this.id)?.name || this.options.name;
+  }
+
   /** Tells the cluster this member's name and the URLs at which clients find it. */
   async publish(clientUrls: readonly string[]): Promise<void> {
     await this.write({
@@ -294,7 +300,7 @@ export class Member {
       value: {
         $typeName: "keelson.PublishMember",
         memberId: this.id,
-        name: this.options.name,
+        name: this.#nameToPublish(),
         clientUrls: [...clientUrls],
       },
     });

@@ -7,6 +7,8 @@ import type { JoinPlan } from "./join-plan";
 
 export interface MemberOptions {
   readonly name: string;
+  /** False: a member that the cluster knows keeps its name, and `name` is only for a new one. Absent: true. */
+  readonly nameGiven?: boolean;
   readonly dataDirectory: string;
   /** Where the log lies when it is not inside the data directory. */
   readonly logDirectory?: string;
