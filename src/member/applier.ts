@@ -22,7 +22,7 @@ export interface ApplierHost {
   holding(): boolean;
   /** The compacted revision moved: rows wait to be removed. */
   compacted(): void;
-  /** A membership change was applied. */
+  /** A membership change was applied, or where a member listens. */
   configurationChanged(): void;
   /** Apply took longer than the warning limit. */
   slow(operation: string, tookMs: number, index: LogIndex): void;
@@ -164,6 +164,8 @@ export class Applier {
       case "compaction":
         hub.compacted(result.compactedRevision);
         return host.compacted();
+      case "member-update":
+        return host.configurationChanged();
       default:
     }
   }

@@ -20,21 +20,23 @@ import { Applier, commandVersion } from "./applier";
 import { consensusOf } from "./consensus-of";
 import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
 import { Exchange } from "./exchange";
+import { HandOver } from "./hand-over";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import type { JoinPlan } from "./join-plan";
 import { LeaseKeeper } from "./lease-keeper";
 import type { LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
-import { type AddedMember, type NewMember, othersOf } from "./membership";
+import { type AddedMember, Membership, type NewMember, othersOf } from "./membership";
 import type { MemberEvents, MemberOptions } from "./options";
 import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
-import type { CancelTimer, DiskFile, Ports } from "./ports";
+import type { DiskFile, Ports } from "./ports";
 import { Proposals } from "./proposals";
 import { Reads } from "./reads";
 import { SpaceGuard } from "./space-guard";
 import { timeoutReason } from "./timeout-reason";
+import { Timers } from "./timers";
 
 /** A new member that could not make itself known tries again after this long. */
 const publishRetryMs = 500;
@@ -66,11 +68,13 @@ export class Member {
   readonly #proposals: Proposals;
   readonly #reads: Reads;
   readonly #exchange: Exchange;
+  readonly #handOver: HandOver;
+  readonly #membership: Membership;
   readonly #applier: Applier;
   readonly #incarnation: bigint;
   /** What a joiner knows of the others until its state does. */
   readonly #joining: JoinPlan | undefined;
-  readonly #timers = new Set<CancelTimer>();
+  readonly #timers: Timers;
   readonly #stopListeners = new Set<() => void>();
   #sequence = 0n;
   #term: Term = 0;
@@ -78,6 +82,7 @@ export class Member {
   #leaderSinceMs = 0;
   #learner = false;
   #stopping = false;
+  #stopBegun = false;
   #removed = false;
   #scratchFiles = 0;
   /** One object for all operations until users exist. */
@@ -98,6 +103,7 @@ export class Member {
     this.state = state;
     this.requestTimeoutMs = 5_000 + 2 * options.electionTimeoutMs;
     this.#ports = ports;
+    this.#timers = new Timers(clock);
     this.#events = events;
     this.#log = log;
     this.#database = database;
@@ -118,6 +124,24 @@ export class Member {
       overloaded: () => this.#loop.backlog > committedUnappliedMax || this.space.logIsFull,
     });
     this.calls = this.#exchange.calls;
+    const wake = () => this.#loop.wake();
+    this.#handOver = new HandOver({ self: memberId, raft: this.#raft, peers: ports.peers, wake });
+    this.#membership = new Membership({
+      self: memberId,
+      limits: {
+        strict: options.strictReconfiguration ?? true,
+        learnersMax: options.learnersMax ?? 1,
+      },
+      requestTimeoutMs: this.requestTimeoutMs,
+      state,
+      raft: this.#raft,
+      proposals: this.#proposals,
+      calls: this.calls,
+      handOver: this.#handOver,
+      peers: ports.peers,
+      clock,
+      wake,
+    });
     this.hub = new WatchHub({
       history: state.history,
       header: (revision) => this.headers.bytes(revision),
@@ -240,13 +264,14 @@ export class Member {
       },
     );
     this.#configurationChanged();
-    this.#every(this.options.heartbeatIntervalMs, () => {
+    this.#timers.every(this.options.heartbeatIntervalMs, () => {
       this.#raft.tick();
+      this.#handOver.check();
       this.#loop.wake();
     });
-    this.#every(100, () => this.hub.tick(clock.monotonicMs()));
-    this.#every(500, () => this.#sweep());
-    this.#every(1_000, () => this.space.measure());
+    this.#timers.every(100, () => this.hub.tick(clock.monotonicMs()));
+    this.#timers.every(500, () => this.#sweep());
+    this.#timers.every(1_000, () => this.space.measure());
     this.space.measure();
     this.housekeeping.start();
     this.#raft.tick();
@@ -374,35 +399,41 @@ export class Member {
    * Adds a voter or a learner, on any member. Rejects with etcd's refusals: `memberNotEnoughStarted`, `unhealthy`,
    * `memberExist`, `peerURLExist`, `tooManyLearners`; with `timeout` the outcome is unknown.
    */
-  addMember(_member: NewMember): Promise<AddedMember> {
-    return Promise.reject(refuse("notCapable"));
+  addMember(member: NewMember): Promise<AddedMember> {
+    return this.#membership.add(member);
   }
 
   /**
    * Makes a learner a voter; resolves with the members after that. Refusals: `memberNotFound`, `memberNotLearner`,
    * `learnerNotReady`, `memberNotEnoughStarted`.
    */
-  promoteMember(_id: MemberId): Promise<readonly MemberRecord[]> {
-    return Promise.reject(refuse("notCapable"));
+  promoteMember(id: MemberId): Promise<readonly MemberRecord[]> {
+    return this.#membership.change({ type: "promote", id });
   }
 
-  /** Removes a member for good; resolves with the members after that. Refusals: `memberNotFound`,
-   * `memberNotEnoughStarted`, `unhealthy`. A leader that is to remove itself hands over first. */
-  removeMember(_id: MemberId): Promise<readonly MemberRecord[]> {
-    return Promise.reject(refuse("notCapable"));
+  /**
+   * Removes a member for good; resolves with the members after that. Refusals: `memberNotFound`,
+   * `memberNotEnoughStarted`, `unhealthy`. A leader that is to remove itself hands over first.
+   */
+  removeMember(id: MemberId): Promise<readonly MemberRecord[]> {
+    return this.#membership.change({ type: "remove", id });
   }
 
   /** Changes a member's peer URLs; resolves with the members after that. Refusals: `memberNotFound`, `peerURLExist`. */
-  updateMember(_id: MemberId, _peerUrls: readonly string[]): Promise<readonly MemberRecord[]> {
-    return Promise.reject(refuse("notCapable"));
+  async updateMember(memberId: MemberId, peerUrls: readonly string[]): Promise<readonly MemberRecord[]> {
+    await this.write({
+      case: "updateMember",
+      value: { $typeName: "keelson.UpdateMember", memberId, peerUrls: [...peerUrls] },
+    });
+    return this.state.members();
   }
 
   /**
    * Hands leadership to `to`; resolves when this member sees it lead. Refusals: `notLeader` when this member does not
    * lead, `badLeaderTransferee` when `to` is no voter, and etcd's text for a transfer that took too long.
    */
-  transferLeader(_to: MemberId): Promise<void> {
-    return Promise.reject(refuse("notCapable"));
+  transferLeader(to: MemberId): Promise<void> {
+    return this.#handOver.to(to);
   }
 
   /**
@@ -453,6 +484,7 @@ export class Member {
     }
     if (role !== "leader") this.leases.demote();
     this.#exchange.stateChanged();
+    this.#handOver.check();
     // What waited for a leader need not wait for a tick.
     this.#loop.wake();
   }
@@ -466,6 +498,7 @@ export class Member {
   #learnRemoved(): void {
     if (this.#removed) return;
     this.#removed = true;
+    this.#membership.removed();
     this.#events.log("error", "the member has been permanently removed from the cluster");
     this.#events.removed?.();
   }
@@ -495,22 +528,9 @@ export class Member {
 
   #fatal(error: unknown): void {
     this.#stopping = true;
+    this.#timers.stop();
     this.#loop.stop();
     this.#events.fatal(error);
-  }
-
-  #every(intervalMs: number, work: () => void): void {
-    const { clock } = this.#ports;
-    let cancel: CancelTimer = () => {};
-    const next = (): void => {
-      cancel = clock.after(intervalMs, () => {
-        if (this.#stopping) return;
-        next();
-        work();
-      });
-    };
-    next();
-    this.#timers.add(() => cancel());
   }
 
   get term(): Term {
@@ -596,19 +616,25 @@ export class Member {
     return file;
   }
 
-  /** Ends watches and waits, writes out what is in memory, closes the files. */
+  /**
+   * Hands leadership over, within an election timeout; then ends watches and waits, writes out what is in memory,
+   * and closes the files.
+   */
   async stop(): Promise<void> {
-    assert(!this.#stopping, "a member is stopped once");
+    assert(!this.#stopBegun, "a member is stopped once");
+    this.#stopBegun = true;
+    if (!this.#stopping) await this.#handOver.away();
     this.#stopping = true;
     for (const listener of this.#stopListeners) listener();
     this.#stopListeners.clear();
     this.#loop.stop();
-    for (const cancel of this.#timers) cancel();
+    this.#timers.stop();
     this.leases.demote();
     this.#applier.stop();
     this.#proposals.stop();
     this.#reads.stop();
     this.calls.stop();
+    this.#handOver.stop();
     await this.#ports.peers.close();
     await this.housekeeping.stop();
     await this.#log.close();

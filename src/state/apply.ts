@@ -72,6 +72,11 @@ export function applyCommand(
     case "publishMember":
       cluster.publish(operation.value);
       return { kind: "publish", revision: store.revision, memberId: operation.value.memberId };
+    case "updateMember": {
+      const refusal = cluster.update(operation.value);
+      if (refusal !== undefined) return refused(store, refusal);
+      return { kind: "member-update", revision: store.revision, memberId: operation.value.memberId };
+    }
     case "clusterVersion":
       cluster.setVersion(operation.value.version);
       return { kind: "cluster-version", revision: store.revision, version: operation.value.version };

@@ -13,7 +13,8 @@ import {
   type Member,
   MemberSchema,
 } from "../proto/gen/etcd/rpc_pb";
-import type { PublishMember } from "../proto/gen/keelson/command_pb";
+import type { RefusalName } from "../errors";
+import type { PublishMember, UpdateMember } from "../proto/gen/keelson/command_pb";
 import { DamagedStateError } from "./damage";
 import type { Journal } from "./position";
 import { type RowSum, rowChecksum } from "./row-sum";
@@ -97,6 +98,20 @@ export class ClusterTable {
     member.name = name;
     member.clientURLs = clientUrls;
     this.#save(member, false);
+  }
+
+  /** Changes peer URLs and nothing else (etcd bug #21736), or says why not. */
+  update({ memberId, peerUrls }: UpdateMember): RefusalName | undefined {
+    const known = this.#members.get(memberId);
+    if (known === undefined || known.removed) return "memberNotFound";
+    const taken = this.members().some(
+      ({ ID, peerURLs }) => ID !== memberId && peerURLs.some((url) => peerUrls.includes(url)),
+    );
+    if (taken) return "peerURLExist";
+    const member = this.#copyOf(memberId);
+    member.peerURLs = peerUrls;
+    this.#save(member, false);
+    return undefined;
   }
 
   /** What is known of a member, to be changed and saved. */

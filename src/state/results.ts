@@ -38,6 +38,7 @@ export type ApplyResult =
   | { readonly kind: "lease-checkpoint"; readonly revision: Revision }
   | { readonly kind: "alarm"; readonly revision: Revision; readonly alarms: readonly AlarmMember[] }
   | { readonly kind: "publish"; readonly revision: Revision; readonly memberId: MemberId }
+  | { readonly kind: "member-update"; readonly revision: Revision; readonly memberId: MemberId }
   | { readonly kind: "cluster-version"; readonly revision: Revision; readonly version: string }
   | { readonly kind: "configuration"; readonly revision: Revision }
   /** The empty entry with which a leader opens its term. */

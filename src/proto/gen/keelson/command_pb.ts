@@ -25,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
 export const file_keelson_command: GenFile =
   /*@__PURE__*/
   fileDesc(
-    "ChVrZWVsc29uL2NvbW1hbmQucHJvdG8SB2tlZWxzb24iowUKB0NvbW1hbmQSDwoHdmVyc2lvbhgBIAEoDRImCgpyZXF1ZXN0X2lkGAIgASgLMhIua2VlbHNvbi5SZXF1ZXN0SWQSDAoEdXNlchgDIAEoCRIVCg1hdXRoX3JldmlzaW9uGAQgASgEEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoDBIWCg5wcm9wb3NlZF9hdF9tcxgGIAEoAxInCgNwdXQYECABKAsyGC5ldGNkc2VydmVycGIuUHV0UmVxdWVzdEgAEjgKDGRlbGV0ZV9yYW5nZRgRIAEoCzIgLmV0Y2RzZXJ2ZXJwYi5EZWxldGVSYW5nZVJlcXVlc3RIABInCgN0eG4YEiABKAsyGC5ldGNkc2VydmVycGIuVHhuUmVxdWVzdEgAEjUKCmNvbXBhY3Rpb24YEyABKAsyHy5ldGNkc2VydmVycGIuQ29tcGFjdGlvblJlcXVlc3RIABI2CgtsZWFzZV9ncmFudBgUIAEoCzIfLmV0Y2RzZXJ2ZXJwYi5MZWFzZUdyYW50UmVxdWVzdEgAEiwKDGxlYXNlX3Jldm9rZRgVIAEoCzIULmtlZWxzb24uTGVhc2VSZXZva2VIABJAChBsZWFzZV9jaGVja3BvaW50GBYgASgLMiQuZXRjZHNlcnZlcnBiLkxlYXNlQ2hlY2twb2ludFJlcXVlc3RIABIrCgVhbGFybRgXIAEoCzIaLmV0Y2RzZXJ2ZXJwYi5BbGFybVJlcXVlc3RIABIwCg5wdWJsaXNoX21lbWJlchgYIAEoCzIWLmtlZWxzb24uUHVibGlzaE1lbWJlckgAEjIKD2NsdXN0ZXJfdmVyc2lvbhgZIAEoCzIXLmtlZWxzb24uQ2x1c3RlclZlcnNpb25IAEILCglvcGVyYXRpb24iRQoJUmVxdWVzdElkEhEKCW1lbWJlcl9pZBgBIAEoBhITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBCIyCgtMZWFzZVJldm9rZRIKCgJpZBgBIAEoAxIXCg9leHBpcmVkX2luX3Rlcm0YAiABKAQiRQoNUHVibGlzaE1lbWJlchIRCgltZW1iZXJfaWQYASABKAYSDAoEbmFtZRgCIAEoCRITCgtjbGllbnRfdXJscxgDIAMoCSIhCg5DbHVzdGVyVmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgJYgZwcm90bzM",
+    "ChVrZWVsc29uL2NvbW1hbmQucHJvdG8SB2tlZWxzb24i0wUKB0NvbW1hbmQSDwoHdmVyc2lvbhgBIAEoDRImCgpyZXF1ZXN0X2lkGAIgASgLMhIua2VlbHNvbi5SZXF1ZXN0SWQSDAoEdXNlchgDIAEoCRIVCg1hdXRoX3JldmlzaW9uGAQgASgEEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoDBIWCg5wcm9wb3NlZF9hdF9tcxgGIAEoAxInCgNwdXQYECABKAsyGC5ldGNkc2VydmVycGIuUHV0UmVxdWVzdEgAEjgKDGRlbGV0ZV9yYW5nZRgRIAEoCzIgLmV0Y2RzZXJ2ZXJwYi5EZWxldGVSYW5nZVJlcXVlc3RIABInCgN0eG4YEiABKAsyGC5ldGNkc2VydmVycGIuVHhuUmVxdWVzdEgAEjUKCmNvbXBhY3Rpb24YEyABKAsyHy5ldGNkc2VydmVycGIuQ29tcGFjdGlvblJlcXVlc3RIABI2CgtsZWFzZV9ncmFudBgUIAEoCzIfLmV0Y2RzZXJ2ZXJwYi5MZWFzZUdyYW50UmVxdWVzdEgAEiwKDGxlYXNlX3Jldm9rZRgVIAEoCzIULmtlZWxzb24uTGVhc2VSZXZva2VIABJAChBsZWFzZV9jaGVja3BvaW50GBYgASgLMiQuZXRjZHNlcnZlcnBiLkxlYXNlQ2hlY2twb2ludFJlcXVlc3RIABIrCgVhbGFybRgXIAEoCzIaLmV0Y2RzZXJ2ZXJwYi5BbGFybVJlcXVlc3RIABIwCg5wdWJsaXNoX21lbWJlchgYIAEoCzIWLmtlZWxzb24uUHVibGlzaE1lbWJlckgAEjIKD2NsdXN0ZXJfdmVyc2lvbhgZIAEoCzIXLmtlZWxzb24uQ2x1c3RlclZlcnNpb25IABIuCg11cGRhdGVfbWVtYmVyGBogASgLMhUua2VlbHNvbi5VcGRhdGVNZW1iZXJIAEILCglvcGVyYXRpb24iRQoJUmVxdWVzdElkEhEKCW1lbWJlcl9pZBgBIAEoBhITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBCIyCgtMZWFzZVJldm9rZRIKCgJpZBgBIAEoAxIXCg9leHBpcmVkX2luX3Rlcm0YAiABKAQiRQoNUHVibGlzaE1lbWJlchIRCgltZW1iZXJfaWQYASABKAYSDAoEbmFtZRgCIAEoCRITCgtjbGllbnRfdXJscxgDIAMoCSI0CgxVcGRhdGVNZW1iZXISEQoJbWVtYmVyX2lkGAEgASgGEhEKCXBlZXJfdXJscxgCIAMoCSIhCg5DbHVzdGVyVmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgJYgZwcm90bzM",
     [file_etcd_rpc],
   );
 
@@ -147,6 +147,13 @@ export type Command = Message<"keelson.Command"> & {
         value: ClusterVersion;
         case: "clusterVersion";
       }
+    | {
+        /**
+         * @generated from field: keelson.UpdateMember update_member = 26;
+         */
+        value: UpdateMember;
+        case: "updateMember";
+      }
     | { case: undefined; value?: undefined };
 };
 
@@ -237,6 +244,31 @@ export const PublishMemberSchema: GenMessage<PublishMember> =
   messageDesc(file_keelson_command, 3);
 
 /**
+ * An operator changes where a member listens for its peers.
+ *
+ * @generated from message keelson.UpdateMember
+ */
+export type UpdateMember = Message<"keelson.UpdateMember"> & {
+  /**
+   * @generated from field: fixed64 member_id = 1;
+   */
+  memberId: bigint;
+
+  /**
+   * @generated from field: repeated string peer_urls = 2;
+   */
+  peerUrls: string[];
+};
+
+/**
+ * Describes the message keelson.UpdateMember.
+ * Use `create(UpdateMemberSchema)` to create a new message.
+ */
+export const UpdateMemberSchema: GenMessage<UpdateMember> =
+  /*@__PURE__*/
+  messageDesc(file_keelson_command, 4);
+
+/**
  * @generated from message keelson.ClusterVersion
  */
 export type ClusterVersion = Message<"keelson.ClusterVersion"> & {
@@ -252,4 +284,4 @@ export type ClusterVersion = Message<"keelson.ClusterVersion"> & {
  */
 export const ClusterVersionSchema: GenMessage<ClusterVersion> =
   /*@__PURE__*/
-  messageDesc(file_keelson_command, 4);
+  messageDesc(file_keelson_command, 5);
