@@ -1,4 +1,4 @@
-/** Cuts what one client sends into frames, wherever the network cut it before. */
+/** Cuts what one side sends into frames, wherever the network cut it before. */
 import { ConnectionError } from "./connection-error";
 import { errorCode, frameBytesDefault, frameHeaderBytes, preface } from "./protocol";
 
@@ -10,10 +10,15 @@ export interface FrameSink {
 const prefaceBytes = Buffer.from(preface, "latin1");
 
 export class FrameCutter {
-  #prefaceSeen = 0;
+  #prefaceSeen: number;
   /** The start of a frame whose rest has not come. */
   #partial: Buffer | undefined;
   #partialBytes = 0;
+
+  /** `from`: who sends what is cut. Only clients begin with the preface. */
+  constructor(from: "client" | "server" = "client") {
+    this.#prefaceSeen = from === "client" ? 0 : prefaceBytes.length;
+  }
 
   /** Hands on every frame that ends in this chunk. Throws for a wrong preface and for a frame that is too large. */
   read(chunk: Buffer, sink: FrameSink): void {

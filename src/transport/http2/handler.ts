@@ -21,6 +21,8 @@ export interface SessionOptions {
   /** A longer header list (RFC 9113 6.5.2) makes its request fail, a longer block the connection. */
   readonly headerListBytesMax: number;
   readonly budget: OutputBudget;
+  /** How much a client may send on one stream before it was read. Default 1 MiB. */
+  readonly streamWindowBytes?: number;
   readonly failed: (reason: string) => void;
 }
 

@@ -28,10 +28,9 @@ import { RequestDecoder, type RequestHeaders } from "./request";
 import { Http2Stream } from "./stream";
 
 /** How much a client may send on one stream, and on all, before it was read. */
-const streamWindowBytes = 1024 ** 2;
+const streamWindowBytesDefault = 1024 ** 2;
 const connectionWindowBytes = 16 * 1024 ** 2;
 /** Windows are opened again when this much was received. */
-const streamRefillBytes = streamWindowBytes / 4;
 const connectionRefillBytes = connectionWindowBytes / 4;
 /** What was begun and reset, per period: reset streams cost more here than at the client (CVE-2023-44487). */
 const resetsMax = 20_000;
@@ -59,6 +58,7 @@ export class Http2Session implements FrameSink {
   /** Monotonic time of the chunk that is being read. */
   chunkAtMs = 0;
   readonly #options: SessionOptions;
+  readonly #streamWindowBytes: number;
   readonly #cutter = new FrameCutter();
   readonly #decoder: RequestDecoder;
   readonly #streams = new Map<number, Http2Stream>();
@@ -91,6 +91,7 @@ export class Http2Session implements FrameSink {
     options: SessionOptions,
   ) {
     this.#options = options;
+    this.#streamWindowBytes = options.streamWindowBytes ?? streamWindowBytesDefault;
     this.#decoder = new RequestDecoder(options.headerListBytesMax);
     this.output = new Output(socket, options.budget, this);
     this.answers = new AnswerHeaders(this.output);
@@ -196,7 +197,12 @@ export class Http2Session implements FrameSink {
 
   /** Opens the stream's receive window again for what was received. */
   giveBack(stream: Http2Stream): void {
-    if (stream.paused || stream.remoteClosed || stream.closed || stream.receivedBytes < streamRefillBytes)
+    if (
+      stream.paused ||
+      stream.remoteClosed ||
+      stream.closed ||
+      stream.receivedBytes < this.#streamWindowBytes / 4
+    )
       return;
     writeWindowUpdate(this.output, stream.id, stream.receivedBytes);
     stream.receivedBytes = 0;
@@ -322,7 +328,7 @@ export class Http2Session implements FrameSink {
       return;
     }
     stream.receivedBytes += length;
-    if (stream.receivedBytes > streamWindowBytes) {
+    if (stream.receivedBytes > this.#streamWindowBytes) {
       this.#streamError(id, errorCode.flowControlError);
       return;
     }
@@ -332,7 +338,7 @@ export class Http2Session implements FrameSink {
     if (end > start) stream.receiver?.onData(bytes, start, end);
     else if (!last) this.#idle();
     if (last) this.#remoteEnded(stream);
-    else if (stream.receivedBytes >= streamRefillBytes) this.giveBack(stream);
+    else if (stream.receivedBytes >= this.#streamWindowBytes / 4) this.giveBack(stream);
   }
 
   #remoteEnded(stream: Http2Stream): void {
@@ -563,7 +569,7 @@ export class Http2Session implements FrameSink {
   #sendSettings(): void {
     const { maxConcurrentStreams, headerListBytesMax } = this.#options;
     const settings: [number, number][] = [
-      [setting.initialWindowSize, streamWindowBytes],
+      [setting.initialWindowSize, this.#streamWindowBytes],
       [setting.maxHeaderListSize, headerListBytesMax],
     ];
     if (maxConcurrentStreams < 0xffff_ffff)

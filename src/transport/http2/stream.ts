@@ -3,7 +3,7 @@
  * while the windows and the output have room; otherwise they wait here, and the session takes them frame by frame,
  * each stream in its turn.
  */
-import { frameType, writeUint32 } from "./protocol";
+import { flag, frameType, writeUint32 } from "./protocol";
 import type { StreamReceiver } from "./handler";
 import type { Http2Session } from "./session";
 
@@ -36,8 +36,8 @@ export class Http2Stream {
   #first = 0;
   #offset = 0;
   #queuedBytes = 0;
-  /** The answer ends with OK when the queue is empty. */
-  #ending = false;
+  /** How the answer ends when the queue is empty: with OK trailers, or with DATA alone. */
+  #ending: "ok" | "data" | undefined;
 
   constructor(
     readonly session: Http2Session,
@@ -52,6 +52,13 @@ export class Http2Stream {
     if (this.closed || this.headersSent) return;
     this.headersSent = true;
     this.session.answers.head(this.id, contentType);
+  }
+
+  /** The head of an answer with these headers, status included, that stays open. */
+  respondWith(headers: HeaderList): void {
+    if (this.closed || this.headersSent) return;
+    this.headersSent = true;
+    this.session.answers.written(this.id, headers, false);
   }
 
   /** Sends one message; false means that it waits, and that the sender should. */
@@ -73,6 +80,22 @@ export class Http2Stream {
     return false;
   }
 
+  /** A whole answer that is no gRPC: its headers and its body, which is kept until it was sent. */
+  answer(headers: HeaderList, body: Uint8Array): void {
+    if (this.closed || this.headersSent) return;
+    this.headersSent = true;
+    this.session.answers.written(this.id, headers, body.length === 0);
+    if (body.length === 0) {
+      this.#sentEnd();
+      return;
+    }
+    this.#queue = [body];
+    this.#queuedBytes = body.length;
+    this.session.queuedBytes += body.length;
+    this.#ending = "data";
+    this.session.listStream(this);
+  }
+
   /** Whether messages wait. */
   get waiting(): boolean {
     return this.#queuedBytes > 0;
@@ -80,8 +103,8 @@ export class Http2Stream {
 
   /** Ends with status OK behind everything that was sent; the receiver hears `onFinished` then. */
   finishOk(): void {
-    if (this.closed || this.localClosed || this.#ending) return;
-    if (this.#queuedBytes > 0) this.#ending = true;
+    if (this.closed || this.localClosed || this.#ending !== undefined) return;
+    if (this.#queuedBytes > 0) this.#ending = "ok";
     else this.#sendOk();
   }
 
@@ -125,7 +148,8 @@ export class Http2Stream {
       this.#sendQueued(bytes);
     }
     if (this.#queuedBytes > 0) return this.sendWindow > 0;
-    if (this.#ending) this.#sendOk();
+    if (this.#ending === "ok") this.#sendOk();
+    else if (this.#ending === "data") this.#sentEnd();
     else this.receiver?.onDrain();
     return this.#queuedBytes > 0 && !this.closed && this.sendWindow > 0;
   }
@@ -170,7 +194,8 @@ export class Http2Stream {
 
   #sendQueued(bytes: number): void {
     const output = this.session.output;
-    output.frame(bytes, frameType.data, 0, this.id);
+    const last = this.#ending === "data" && bytes === this.#queuedBytes;
+    output.frame(bytes, frameType.data, last ? flag.endStream : 0, this.id);
     this.#sent(bytes);
     this.#queuedBytes -= bytes;
     this.session.queuedBytes -= bytes;
