@@ -26,8 +26,8 @@ import { Gate } from "./gate";
 /** Ranges over more keys than this are read in slices. */
 const rangeAtOnceKeysMax = 1_000;
 /** What one slice of a large range covers. */
-const sliceKeysMax = 4_000;
-const sliceBytesMax = 1024 ** 2;
+const sliceKeysMax = 2_000;
+const sliceBytesMax = 512 * 1024;
 /** Large ranges that are put together at the same time; more wait. */
 const largeRangesMax = 4;
 /** The first chunk of a streamed range; later ones double or halve around the request limit. */

@@ -72,7 +72,10 @@ export function* deleteRange(
   for (let from = range.low; ;) {
     const { keys, entries } = store.liveKeys(range, from, batch);
     if (withPrevious) {
-      for (const record of store.rows.readMany(entries.map(({ sequence }) => sequence)))
+      for (const record of store.rows.readMany(
+        entries.map(({ sequence }) => sequence),
+        false,
+      ))
         previous.push(record);
     }
     for (const key of keys) store.delete(key);

@@ -90,6 +90,8 @@ export class RangeRun implements SlicedRange {
   #more = false;
   #gathered = 0;
   readonly #runs: SortedRuns;
+  /** Read in one go, and so small. */
+  #atOnce = false;
 
   constructor(
     readonly store: MvccStore,
@@ -130,6 +132,7 @@ export class RangeRun implements SlicedRange {
 
   /** Runs to the end. */
   all(): RangeSlice {
+    this.#atOnce = true;
     const records: Uint8Array[] = [];
     for (;;) {
       const slice = this.next(Infinity, Infinity);
@@ -192,7 +195,7 @@ export class RangeRun implements SlicedRange {
       return ended;
     });
     if (!ended) this.#from = `${last}\0`;
-    let records = this.store.rows.readMany(sequences);
+    let records = this.store.rows.readMany(sequences, this.#atOnce);
     if (keysOnly) {
       const stored = records.values();
       const merged = made.size + sequences.length;
@@ -268,7 +271,10 @@ export class RangeRun implements SlicedRange {
       return ended;
     });
     if (old.length > 0) {
-      const records = this.store.rows.readMany(old.map(({ candidate }) => candidate.sequence));
+      const records = this.store.rows.readMany(
+        old.map(({ candidate }) => candidate.sequence),
+        this.#atOnce,
+      );
       old.forEach(({ candidate: { sequence, position } }, at) => {
         const record = records[at]!;
         const { create, mod, version } = parseRecord(record);
@@ -299,7 +305,7 @@ export class RangeRun implements SlicedRange {
         this.#left = 0;
         break;
       }
-      for (const record of this.store.rows.readMany(sequences)) {
+      for (const record of this.store.rows.readMany(sequences, this.#atOnce)) {
         const answered = this.#plan.keysOnly ? withoutValue(record) : record;
         bytes += answered.length;
         records.push(answered);

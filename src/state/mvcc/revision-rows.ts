@@ -70,8 +70,11 @@ export class RevisionRows {
     return record;
   }
 
-  /** The records of rows that the index knows, in the order asked for. Not to be changed. */
-  readMany(sequences: readonly number[]): Uint8Array[] {
+  /**
+   * The records of rows that the index knows, in the order asked for. Not to be changed. `keep`: cache them; what is
+   * read once on the way through a large range would only drive out what is read often, and live too long.
+   */
+  readMany(sequences: readonly number[], keep: boolean): Uint8Array[] {
     const records: Uint8Array[] = Array.from({ length: sequences.length });
     const missing: number[] = [];
     for (let at = 0; at < sequences.length; at++) {
@@ -87,7 +90,7 @@ export class RevisionRows {
       for (let i = 0; i < batchRows; i++) {
         const place = places[i]!;
         const record = checked(rows[i], sequences[place]!);
-        this.#cache.set(sequences[place]!, record);
+        if (keep) this.#cache.set(sequences[place]!, record);
         records[place] = record;
       }
     }

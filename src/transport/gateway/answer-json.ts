@@ -4,7 +4,9 @@
  */
 import { fromBinary, toJson, type DescField, type DescMessage, type Message } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { KeyValueSchema } from "../../proto/gen/etcd/kv_pb";
 import { EncodedMessage, type Answer } from "../call";
+import { KeyValueJson } from "./key-value-json";
 
 /** Answers up to this size are converted in one go; a few hundred microseconds. */
 const onePieceBytes = 32 * 1024;
@@ -146,9 +148,12 @@ function* encodedPieces(desc: DescMessage, bytes: Uint8Array): Generator<string,
       continue;
     }
     yield `${name}[`;
+    const keyValues = field.message === KeyValueSchema ? new KeyValueJson(bytes) : undefined;
     for (let i = 0; i < spans.length; i += 2) {
       if (i > 0) yield ",";
-      yield* oneEncoded(field.message!, bytes.subarray(spans[i], spans[i + 1]));
+      const text = keyValues?.text(spans[i]!, spans[i + 1]!);
+      if (text !== undefined) yield text;
+      else yield* oneEncoded(field.message!, bytes.subarray(spans[i], spans[i + 1]));
     }
     yield "]";
   }
