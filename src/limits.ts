@@ -32,3 +32,13 @@ export const uncommittedBytesMax = 256 * 1024 ** 2;
 export const appendBytesMax = 1024 ** 2;
 export const inflightBytesMax = 32 * 1024 ** 2;
 export const inflightMessagesMax = 256;
+/** Bytes of a snapshot that one follower gets in a second: 1 GB takes half a minute. */
+export const snapshotBytesPerSecond = 32 * 1024 ** 2;
+/** The largest piece of a snapshot that is read, sent and written at once. */
+export const snapshotPieceBytes = 512 * 1024;
+/** A follower that asked for nothing of its snapshot for this long is taken to have given it up. */
+export const snapshotSilenceMs = 5_000;
+/** Failed copies and installs are tried again after a second, and then ever later up to this. */
+export const snapshotRetryMsMax = 60_000;
+/** Reads that began before a snapshot replaced the state may go on for this long. */
+export const retiredStateMs = 60_000;

@@ -125,6 +125,12 @@ export class Applier {
     return "done";
   }
 
+  /** The state is about to be replaced: nobody can tell what became of the entry that is being applied. */
+  drop(): void {
+    this.#long?.proposal?.reject(refuse("timeoutDueToConnectionLost"));
+    this.#long = undefined;
+  }
+
   /** The member stops: what is being applied may still happen after a restart. */
   stop(): void {
     this.#long?.proposal?.reject(refuse("stopped"));

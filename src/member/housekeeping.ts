@@ -22,6 +22,8 @@ export interface HousekeepingParts {
   readonly loggedBytes: () => number;
   readonly clock: Clock;
   readonly jobs: DatabaseJobs;
+  /** Entries behind this one must stay in the log, besides those that lag allows for. */
+  readonly keepFrom: () => LogIndex | undefined;
   /** Apply may go on. */
   readonly wake: () => void;
   readonly logCut: (index: LogIndex, term: Term | undefined) => void;
@@ -52,6 +54,7 @@ const holdPollMs = 1;
 
 export class Housekeeping {
   readonly #parts: HousekeepingParts;
+  #jobs: DatabaseJobs;
   #stopped = false;
   #flushTimer: CancelTimer | undefined;
   #stopAutoCompaction: CancelTimer = () => {};
@@ -67,6 +70,7 @@ export class Housekeeping {
 
   constructor(parts: HousekeepingParts) {
     this.#parts = parts;
+    this.#jobs = parts.jobs;
   }
 
   start(): void {
@@ -94,8 +98,8 @@ export class Housekeeping {
 
   /** True while the database must not be written; wakes the loop when that is over. */
   get holding(): boolean {
-    const { jobs, clock, wake } = this.#parts;
-    if (!jobs.holding) return false;
+    const { clock, wake } = this.#parts;
+    if (!this.#jobs.holding) return false;
     if (!this.#holdPolled) {
       this.#holdPolled = true;
       clock.after(holdPollMs, () => {
@@ -117,9 +121,9 @@ export class Housekeeping {
   }
 
   #flush(): void {
-    const { member, jobs } = this.#parts;
+    const { member } = this.#parts;
     if (this.#stopped) return;
-    if (member.state.pending || jobs.holding) return this.applied();
+    if (member.state.pending || this.#jobs.holding) return this.applied();
     member.state.flush();
     member.space.measureDatabase();
     if (this.#parts.loggedBytes() - this.#checkpointedAtBytes >= checkpointBytes) this.#runCheckpoint();
@@ -135,11 +139,11 @@ export class Housekeeping {
   }
 
   #watchCheckpoint(): void {
-    const { member, clock, jobs } = this.#parts;
+    const { member, clock } = this.#parts;
     clock.after(1_000, () => {
       if (this.#stopped) return;
       const ageMs = clock.monotonicMs() - this.#checkpointedAtMs;
-      const entries = member.state.flushedIndex - jobs.coveredIndex;
+      const entries = member.state.flushedIndex - this.#jobs.coveredIndex;
       const manyEntries = entries >= member.options.checkpointEntries && ageMs >= checkpointPauseMs;
       if (manyEntries || (entries > 0 && ageMs >= checkpointIntervalMs)) this.#runCheckpoint();
       this.#watchCheckpoint();
@@ -148,12 +152,13 @@ export class Housekeeping {
 
   #runCheckpoint(): void {
     if (this.#checkpoint !== undefined || this.#stopped) return;
-    const { jobs, clock, log, member, logCut, loggedBytes, fatal } = this.#parts;
+    const { clock, log, member, keepFrom, logCut, loggedBytes, fatal } = this.#parts;
     this.#checkpointedAtBytes = loggedBytes();
-    this.#checkpoint = jobs
+    this.#checkpoint = this.#jobs
       .checkpoint()
       .then(async (coveredIndex) => {
-        const cutIndex = coveredIndex - member.options.catchupEntries;
+        const behind = coveredIndex - member.options.catchupEntries;
+        const cutIndex = Math.min(behind, keepFrom() ?? behind);
         if (cutIndex <= log.firstIndex || this.#stopped) return;
         const term = log.term(cutIndex);
         await log.cut(cutIndex);
@@ -180,14 +185,14 @@ export class Housekeeping {
 
   /** A batch is spread over its pause in small steps, because each step is time that a put waits. */
   #compactionStep(pauseMs: number): void {
-    const { member, clock, jobs } = this.#parts;
+    const { member, clock } = this.#parts;
     const { compactionBatchRows, compactionPauseMs } = member.options;
     const rows = Math.min(compactionStepRows, compactionBatchRows);
     const nextPauseMs = (compactionPauseMs * rows) / compactionBatchRows;
     clock.after(pauseMs, () => {
       this.#guarded(() => {
         if (this.#stopped) return;
-        if (jobs.holding || member.state.pending) return this.#compactionStep(nextPauseMs);
+        if (this.#jobs.holding || member.state.pending) return this.#compactionStep(nextPauseMs);
         const step = member.state.compactionStep(rows);
         this.applied();
         if (!step.done) return this.#compactionStep(step.waiting ? pinnedPauseMs : nextPauseMs);
@@ -226,11 +231,11 @@ export class Housekeeping {
   }
 
   #vacuumStep(): void {
-    const { member, clock, jobs } = this.#parts;
+    const { member, clock } = this.#parts;
     clock.after(vacuumPauseMs, () => {
       this.#guarded(() => {
         if (this.#stopped) return;
-        if (jobs.holding || member.state.pending) return this.#vacuumStep();
+        if (this.#jobs.holding || member.state.pending) return this.#vacuumStep();
         const done = member.state.vacuumStep(vacuumPages);
         this.applied();
         if (!done) return this.#vacuumStep();
@@ -243,7 +248,7 @@ export class Housekeeping {
   /** A consistent copy of the database as of now. Rejects with a StoreError when there is no room for it. */
   async takeSnapshotFile(path: string): Promise<SnapshotFile> {
     try {
-      return await this.#parts.jobs.takeSnapshotFile(path);
+      return await this.#jobs.takeSnapshotFile(path);
     } catch (error) {
       if (this.#stopped) throw refuse("stopped");
       if (error instanceof DatabaseFullError) {
@@ -255,9 +260,25 @@ export class Housekeeping {
     }
   }
 
+  /** Checks a copy that came from another member. */
+  examineSnapshotFile(path: string): Promise<SnapshotFile> {
+    return this.#jobs.examineSnapshotFile(path);
+  }
+
+  /** Lets the database go: nothing but the state itself touches its files afterwards. */
+  async releaseJobs(reason: string): Promise<void> {
+    await Promise.all([this.#checkpoint, this.#jobs.close(reason)]);
+  }
+
+  /** The state has become that of another database. */
+  useJobs(jobs: DatabaseJobs): void {
+    this.#jobs = jobs;
+    if (this.#parts.member.state.compactionPending) this.compact();
+  }
+
   /** Bytes of SQLite's write-ahead log. */
   get databaseLogBytes(): number {
-    return this.#parts.jobs.walBytes;
+    return this.#jobs.walBytes;
   }
 
   #guarded(work: () => void): void {
@@ -275,6 +296,6 @@ export class Housekeeping {
     for (const { reject } of [...this.#compactionWaiters.splice(0), ...this.#vacuumWaiters.splice(0)]) {
       reject(refuse("stopped"));
     }
-    await Promise.all([this.#checkpoint, this.#parts.jobs.close()]);
+    await Promise.all([this.#checkpoint, this.#jobs.close()]);
   }
 }

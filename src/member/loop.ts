@@ -3,7 +3,7 @@
  * committed entries applied. Pipelined: a new batch is taken while older ones are being written.
  */
 import type { Raft } from "../consensus/raft";
-import type { ConfirmedRead, Entry, HardState, Message, Ready } from "../consensus/types";
+import type { ConfirmedRead, Entry, HardState, Message, Ready, SnapshotPosition } from "../consensus/types";
 import { assert } from "../assert";
 import type { LogIndex } from "../ids";
 import { LogFullError } from "../storage/wal/errors";
@@ -24,6 +24,10 @@ export interface LoopHost {
   reads(reads: readonly ConfirmedRead[]): void;
   /** Leadership was lost before these reads were confirmed. */
   readsAbandoned(contexts: readonly number[]): void;
+  /** Consensus needs the snapshot of this position, which a leader offers. */
+  install(position: SnapshotPosition): void;
+  /** Leader: consensus asks for a snapshot to offer. */
+  snapshotWanted(): void;
   /** Role, term or leader changed. */
   stateChanged(): void;
   /** The log's disk is full, or has space again. */
@@ -34,8 +38,10 @@ export interface LoopHost {
 
 interface PendingBatch {
   readonly batch: LogBatch;
-  readonly persist: NonNullable<Ready["persist"]>;
+  /** Absent for the record of a snapshot, of which consensus hears when it is installed. */
+  readonly persist: Ready["persist"];
   readonly sendAfterPersist: readonly Message[];
+  readonly done?: () => void;
 }
 
 /** How long apply may hold the event loop; answers are sent in between, which costs about three times as much. */
@@ -99,7 +105,6 @@ export class ConsensusLoop {
   };
 
   #take(ready: Ready): void {
-    assert(ready.install === undefined, "a snapshot was offered to a member that cannot install one");
     if (ready.stateChanged) this.#host.stateChanged();
     if (ready.sendNow.length > 0) this.#peers.send(ready.sendNow);
     if (ready.persist !== undefined) {
@@ -115,12 +120,29 @@ export class ConsensusLoop {
       this.#lazyHardState = ready.hardState ?? this.#lazyHardState;
       if (ready.sendAfterPersist.length > 0) this.#peers.send(ready.sendAfterPersist);
     }
+    if (ready.install !== undefined) this.#host.install(ready.install);
+    if (ready.snapshotWanted) this.#host.snapshotWanted();
     if (ready.committed.length > 0) this.#enqueue(ready.committed);
     if (ready.reads.length > 0) this.#host.reads(ready.reads);
     if (ready.abandonedReads.length > 0) this.#host.readsAbandoned(ready.abandonedReads);
     for (const { low, high, bytesMax } of ready.wanted) {
       this.#raft.supplyEntries(low, this.#log.read(low, high, bytesMax));
     }
+  }
+
+  /** Appends the record of a snapshot behind all batches so far; resolves when it is on disk. */
+  appendSnapshot(snapshot: NonNullable<LogBatch["snapshot"]>): Promise<void> {
+    return new Promise((done) => {
+      const pending = { batch: { entries: [], snapshot }, persist: undefined, sendAfterPersist: [], done };
+      this.#unpersisted.push(pending);
+      if (!this.#logIsFull) this.#append(pending);
+    });
+  }
+
+  /** Committed entries that wait for apply are part of a snapshot that is about to become the state. */
+  dropQueue(): void {
+    this.#queue = [];
+    this.#queueHead = 0;
   }
 
   #append(pending: PendingBatch): void {
@@ -138,7 +160,8 @@ export class ConsensusLoop {
       for (const waiting of this.#unpersisted) this.#append(waiting);
     }
     if (pending.sendAfterPersist.length > 0) this.#peers.send(pending.sendAfterPersist);
-    this.#raft.persisted(pending.persist);
+    if (pending.persist !== undefined) this.#raft.persisted(pending.persist);
+    pending.done?.();
     this.#turn();
   }
 

@@ -3,7 +3,6 @@
  * where the pure stations meet time, disk and network.
  */
 import { join } from "node:path";
-import type { Database } from "bun:sqlite";
 import { assert } from "../assert";
 import type { Raft, Status } from "../consensus/raft";
 import { refuse, type RefusalName } from "../errors";
@@ -34,6 +33,7 @@ import type { PeerMessage } from "./peer-message";
 import type { DiskFile, Ports } from "./ports";
 import { Proposals } from "./proposals";
 import { Reads } from "./reads";
+import { Snapshots } from "./snapshots";
 import { SpaceGuard } from "./space-guard";
 import { timeoutReason } from "./timeout-reason";
 import { Timers } from "./timers";
@@ -53,6 +53,7 @@ export class Member {
   readonly headers: Headers;
   readonly space: SpaceGuard;
   readonly housekeeping: Housekeeping;
+  readonly snapshots: Snapshots;
   /** Questions to other members, and the methods that this one answers. */
   readonly calls: PeerCalls;
   /** Milliseconds after which a proposal or linearizable read gives up (reference etcd-wire 1). */
@@ -62,7 +63,6 @@ export class Member {
   readonly #ports: Ports;
   readonly #events: MemberEvents;
   readonly #log: DurableLog;
-  readonly #database: Database;
   readonly #raft: Raft;
   readonly #loop: ConsensusLoop;
   readonly #proposals: Proposals;
@@ -95,7 +95,7 @@ export class Member {
     opened: OpenedData,
     loggedBytes: () => number,
   ) {
-    const { log, database, databasePath, state, clusterId, memberId } = opened;
+    const { log, databasePath, state, clusterId, memberId } = opened;
     const { clock } = ports;
     this.options = options;
     this.clusterId = clusterId;
@@ -106,7 +106,6 @@ export class Member {
     this.#timers = new Timers(clock);
     this.#events = events;
     this.#log = log;
-    this.#database = database;
     this.#joining = opened.joining;
     this.#incarnation = ports.rng.bits64() >> 1n;
     this.#raft = consensusOf(options, opened, ports.rng);
@@ -189,6 +188,7 @@ export class Member {
       loggedBytes,
       clock,
       jobs: ports.startDatabaseJobs(databasePath, state),
+      keepFrom: () => this.snapshots.keepFrom,
       wake: () => this.#loop.wake(),
       logCut: (index, term) => this.#raft.compactTo(index, term),
       report: (level, message, fields) => events.log(level, message, fields),
@@ -223,8 +223,24 @@ export class Member {
       },
       reads: (reads) => this.#exchange.confirmed(reads),
       readsAbandoned: (contexts) => this.#exchange.abandoned(contexts),
+      install: (position) => this.snapshots.install(position),
+      snapshotWanted: () => this.snapshots.wanted(),
       stateChanged: () => this.#stateChanged(),
       logFull: (full) => this.#logFull(full),
+      fatal: (error) => this.#fatal(error),
+    });
+    this.snapshots = new Snapshots({
+      member: this,
+      ports,
+      raft: this.#raft,
+      loop: this.#loop,
+      log,
+      applier: this.#applier,
+      proposals: this.#proposals,
+      reads: this.#reads,
+      databasePath,
+      configurationChanged: () => this.#configurationChanged(),
+      report: (level, message, fields) => events.log(level, message, fields),
       fatal: (error) => this.#fatal(error),
     });
   }
@@ -258,7 +274,7 @@ export class Member {
       { clusterId: this.clusterId, memberId: this.id, incarnation: this.#incarnation },
       {
         receive: (message) => this.#receive(message),
-        readPiece: (_from, name) => Promise.reject(new Error(`there is no file ${JSON.stringify(name)}`)),
+        readPiece: (from, name, offset, bytesMax) => this.snapshots.readPiece(from, name, offset, bytesMax),
         isRemoved: (id) => this.state.isRemovedMember(id),
         removed: () => this.#learnRemoved(),
       },
@@ -274,6 +290,7 @@ export class Member {
     this.#timers.every(1_000, () => this.space.measure());
     this.space.measure();
     this.housekeeping.start();
+    this.snapshots.start();
     this.#raft.tick();
     this.#loop.wake();
   }
@@ -281,6 +298,7 @@ export class Member {
   #receive(message: PeerMessage): void {
     if (this.#stopping) return;
     try {
+      this.snapshots.receive(message);
       this.#exchange.receive(message);
     } catch (error) {
       this.#fatal(error);
@@ -636,9 +654,10 @@ export class Member {
     this.calls.stop();
     this.#handOver.stop();
     await this.#ports.peers.close();
+    this.snapshots.stop();
     await this.housekeeping.stop();
     await this.#log.close();
     this.state.close();
-    this.#database.close();
+    this.state.database.close();
   }
 }

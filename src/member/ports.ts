@@ -71,7 +71,7 @@ export interface PeerHandler {
   receive(message: PeerMessage): void;
   /**
    * A piece of a file that this member offers, at most `bytesMax` from `offset`; empty at its end. May wait, to
-   * keep to a rate. Rejects when there is no such file (any more).
+   * keep to a rate. Empty, too, when there is no such file (any more).
    */
   readPiece(from: MemberId, name: string, offset: number, bytesMax: number): Promise<Uint8Array>;
   /** Whether the id was removed from the cluster: it is turned away for good and told so. */

@@ -5,7 +5,7 @@ import { SeededRng } from "../../src/rng";
 import { wrapSyncs } from "../../src/storage/disk-wrap";
 import { VirtualClock } from "./clock";
 import { SimulatedDatabases } from "./databases";
-import { SimulatedDisk, type SimulatedDiskOptions } from "./disk";
+import { PowerCutError, SimulatedDisk, type SimulatedDiskOptions } from "./disk";
 
 export const memberDefaults: MemberOptions = {
   name: "default",
@@ -126,8 +126,19 @@ export class World {
     };
   }
 
+  /** What an earlier life still tries, as an answer from elsewhere reaches it, does not touch the disk. */
+  #diskOfLife(life: number): Disk {
+    return new Proxy<Disk>(this.disk, {
+      get: (disk, name: keyof Disk) => {
+        if (this.#life !== life) throw new PowerCutError("this life of the member has ended");
+        const method = disk[name] as (...given: unknown[]) => unknown;
+        return method.bind(disk);
+      },
+    });
+  }
+
   #diskThatHolds(): Disk {
-    return wrapSyncs(this.disk, async (sync) => {
+    return wrapSyncs(this.#diskOfLife(this.#life), async (sync) => {
       await this.#heldSyncs?.promise;
       await sync();
       if (this.#muteSyncs) await new Promise(() => {});
