@@ -27,6 +27,7 @@ import { LeaseKeeper } from "./lease-keeper";
 import type { LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
 import { type AddedMember, Membership, type NewMember, othersOf } from "./membership";
+import { raiseAlarm, recordRests } from "./operations";
 import type { MemberEvents, MemberOptions } from "./options";
 import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
@@ -154,18 +155,7 @@ export class Member {
       expired: (ids, term) => this.#revokeExpired(ids, term),
       ...(options.leaseCheckpoints
         ? {
-            checkpoint: (checkpoints) =>
-              void this.#proposeQuietly({
-                case: "leaseCheckpoint",
-                value: {
-                  $typeName: "etcdserverpb.LeaseCheckpointRequest",
-                  checkpoints: checkpoints.map(({ id, remainingSeconds }) => ({
-                    $typeName: "etcdserverpb.LeaseCheckpoint",
-                    ID: id,
-                    remainingTTL: BigInt(remainingSeconds),
-                  })),
-                },
-              }),
+            checkpoint: (rests) => void this.#proposeQuietly(recordRests(rests)),
           }
         : {}),
     });
@@ -176,11 +166,7 @@ export class Member {
       checkpointBytes: () => this.housekeeping.databaseLogBytes,
       quotaBytes: options.quotaBytes,
       memberId,
-      raiseAlarm: (alarm) =>
-        this.#proposeQuietly({
-          case: "alarm",
-          value: { $typeName: "etcdserverpb.AlarmRequest", action: 1, memberID: memberId, alarm },
-        }),
+      raiseAlarm: (alarm) => this.#proposeQuietly(raiseAlarm(memberId, alarm)),
     });
     this.housekeeping = new Housekeeping({
       member: this,
