@@ -1,0 +1,275 @@
+/**
+ * One operator's session with a cluster of three: everything that etcdctl can ask about members, in an order in which
+ * an operator would. Run on two kinds of clusters, it must give the same notes.
+ */
+import { Cluster as ClusterRpc, KV, Lease, Maintenance } from "../../src/proto/gen/etcd/rpc_pb";
+import type { Cluster, ClusterMember } from "../tools/cluster";
+import { Etcdctl } from "../tools/etcdctl";
+import { GrpcClient, statusOfReply } from "../tools/grpc-client";
+import { ClusterNames, unknownId } from "./cluster-names";
+
+/** One thing that was done, and what came of it. */
+export interface Note {
+  readonly what: string;
+  readonly came: unknown;
+}
+
+/** etcd wants members to have been connected this long before it lets membership change. */
+const settledMs = 5_500;
+const formats = ["simple", "json", "fields", "table"] as const;
+
+export class Session {
+  readonly notes: Note[] = [];
+  readonly names: ClusterNames;
+
+  constructor(readonly cluster: Cluster) {
+    this.names = new ClusterNames(cluster);
+  }
+
+  member(name: string): ClusterMember {
+    const member = this.cluster.members.find((one) => one.name === name);
+    if (member === undefined) throw new Error(`there is no ${name}`);
+    return member;
+  }
+
+  note(what: string, came: unknown): void {
+    this.notes.push({ what, came });
+  }
+
+  /** etcdctl against the named members ("m1", "m1,m2"); ids and URLs in its arguments are written "ID(m1)". */
+  async ctl(at: string, ...args: string[]): Promise<void> {
+    const endpoints = at.split(",").map((name) => `127.0.0.1:${this.member(name).clientPort}`);
+    const etcdctl = await Etcdctl.for(endpoints.join(","));
+    const real = args.map((argument) =>
+      argument
+        .replaceAll(/ID\((\w+)\)/g, (_, name: string) => this.names.hex(name))
+        .replaceAll(/PORT\((\w+)\)/g, (_, name: string) => String(this.member(name).peerPort))
+        .replaceAll(/PEER\((\w+)\)/g, (_, name: string) => this.member(name).peerUrl),
+    );
+    const result = await etcdctl.run(["--command-timeout=15s", ...real]);
+    await this.names.learn(this.member("m1").clientUrl).catch(() => {});
+    this.note(`${at}: etcdctl ${args.join(" ")}`, this.names.comparable(result));
+  }
+
+  /** The exact statuses of calls that are refused, from one member. */
+  async calls(
+    at: string,
+    list: Record<string, (client: GrpcClient) => ReturnType<GrpcClient["unary"]>>,
+  ): Promise<void> {
+    const client = new GrpcClient(this.member(at).clientUrl);
+    try {
+      for (const [what, call] of Object.entries(list)) {
+        const { code, text } = statusOfReply(await call(client));
+        this.note(`${at}: ${what}`, { code, text: this.names.text(text) });
+      }
+    } finally {
+      client.close();
+    }
+  }
+
+  async makeLeader(name: string): Promise<void> {
+    const leader = await this.cluster.leader();
+    if (leader.name === name) return;
+    const client = new GrpcClient(leader.clientUrl);
+    try {
+      await client.call(Maintenance.method.moveLeader, { targetID: this.names.id(name) });
+    } finally {
+      client.close();
+    }
+    const deadline = performance.now() + 10_000;
+    while ((await this.cluster.leader()).name !== name) {
+      if (performance.now() > deadline) throw new Error(`${name} does not lead`);
+      await Bun.sleep(50);
+    }
+  }
+
+  /** Waits until a member shows what is expected of it; an operator would look again, too. */
+  async until(what: string, fits: () => Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (!(await fits().catch(() => false))) {
+      if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`);
+      await Bun.sleep(100);
+    }
+  }
+}
+
+const key = new TextEncoder().encode("a");
+
+export async function lookAround(session: Session): Promise<void> {
+  await session.names.learn(session.member("m1").clientUrl);
+  await session.makeLeader("m1");
+  for (const value of ["1", "2", "3"]) await session.ctl("m2,m3", "put", "a", value);
+  await session.ctl("m3", "get", "a", "-w", "json");
+  for (const format of formats) {
+    await session.ctl("m2", "member", "list", "-w", format);
+    await session.ctl("m1,m2,m3", "endpoint", "status", "-w", format);
+    await session.ctl("m2", "endpoint", "status", "--cluster", "-w", format);
+    await session.ctl("m3", "endpoint", "hashkv", "--cluster", "-w", format);
+    await session.ctl("m3", "endpoint", "health", "--cluster", "-w", format);
+  }
+  await session.ctl("m3", "member", "list", "--consistency=s");
+  await session.ctl("m2", "alarm", "list");
+  await session.ctl("m1,m2,m3", "defrag");
+  await session.ctl("m2", "defrag", "--cluster");
+}
+
+export async function moveLeader(session: Session): Promise<void> {
+  await session.ctl("m1,m2,m3", "move-leader", "ID(m2)");
+  await session.until("m2 leads", async () => (await session.cluster.leader()).name === "m2");
+  await session.ctl("m2", "endpoint", "status", "--cluster");
+  await session.ctl("m1,m3", "move-leader", "ID(m1)");
+  await session.ctl("m1,m2,m3", "move-leader", "ID(unknown)");
+  await session.calls("m2", {
+    "MoveLeader to itself": (client) =>
+      client.unary(Maintenance.method.moveLeader, { targetID: session.names.id("m2") }),
+    "MoveLeader to nobody": (client) => client.unary(Maintenance.method.moveLeader, { targetID: 0n }),
+    "MoveLeader to a stranger": (client) =>
+      client.unary(Maintenance.method.moveLeader, { targetID: unknownId }),
+  });
+  await session.calls("m1", {
+    "MoveLeader asked of a follower": (client) =>
+      client.unary(Maintenance.method.moveLeader, { targetID: session.names.id("m1") }),
+  });
+  await session.makeLeader("m1");
+}
+
+export async function addLearner(session: Session): Promise<void> {
+  await Bun.sleep(settledMs);
+  await session.cluster.newMember();
+  await session.cluster.newMember();
+  await session.ctl("m2", "member", "add", "m4", "--peer-urls=PEER(m1)");
+  await session.ctl("m2", "member", "add", "m4", "--learner", "--peer-urls=PEER(m4)");
+  for (const format of formats) await session.ctl("m3", "member", "list", "-w", format);
+  await session.ctl("m3", "member", "add", "m5", "--learner", "--peer-urls=PEER(m5)");
+  // etcd's ids come from URLs and seconds: within one second it would speak of the id.
+  await Bun.sleep(1_100);
+  await session.ctl("m3", "member", "add", "m5", "--peer-urls=PEER(m4)");
+  await session.ctl("m3", "member", "promote", "ID(m4)");
+  await session.ctl("m2", "member", "promote", "ID(m1)");
+  await session.ctl("m2", "member", "promote", "ID(unknown)");
+  await session.ctl("m1,m2,m3", "move-leader", "ID(m4)");
+  await session.calls("m3", {
+    "MemberAdd without URLs": (client) => client.unary(ClusterRpc.method.memberAdd, {}),
+    "MemberAdd with no URL": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: ["nonsense"] }),
+    "MemberAdd without a port": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: ["http://h"] }),
+    "MemberAdd with a path": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: ["http://h:1/p"] }),
+    "MemberAdd of another scheme": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: ["ftp://h:1"] }),
+    "MemberAdd of a second learner": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: ["http://127.0.0.1:1"], isLearner: true }),
+    "MemberAdd of a URL in use": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: [session.member("m2").peerUrl] }),
+    "MemberPromote of nobody": (client) => client.unary(ClusterRpc.method.memberPromote, { ID: 0n }),
+    "MemberPromote too early": (client) =>
+      client.unary(ClusterRpc.method.memberPromote, { ID: session.names.id("m4") }),
+    "MemberPromote of a voter": (client) =>
+      client.unary(ClusterRpc.method.memberPromote, { ID: session.names.id("m3") }),
+    "MemberRemove of a stranger": (client) => client.unary(ClusterRpc.method.memberRemove, { ID: unknownId }),
+    "MemberUpdate of a stranger": (client) =>
+      client.unary(ClusterRpc.method.memberUpdate, { ID: unknownId, peerURLs: ["http://127.0.0.1:1"] }),
+    "MemberUpdate to a URL in use": (client) =>
+      client.unary(ClusterRpc.method.memberUpdate, {
+        ID: session.names.id("m4"),
+        peerURLs: [session.member("m2").peerUrl],
+      }),
+  });
+}
+
+export async function useLearner(session: Session): Promise<void> {
+  const { cluster } = session;
+  const learner = session.member("m4");
+  await learner.launch({ begin: learner.clusterFlags("existing", cluster.members.slice(0, 4)) });
+  const etcdctl = await cluster.etcdctl([learner]);
+  await session.until("the learner has the data", async () =>
+    (await etcdctl.ok(["get", "a", "--consistency=s"])).includes("3"),
+  );
+  await session.ctl("m4", "get", "a", "--consistency=s");
+  await session.ctl("m4", "get", "a");
+  await session.ctl("m4", "put", "a", "4");
+  await session.ctl("m4", "member", "list");
+  await session.ctl("m4", "member", "list", "--consistency=s");
+  for (const format of formats) await session.ctl("m4", "endpoint", "status", "-w", format);
+  await session.ctl("m4", "endpoint", "health");
+  await session.ctl("m4", "endpoint", "hashkv");
+  await session.ctl("m4", "lease", "grant", "10");
+  await session.ctl("m4", "alarm", "list");
+  await session.ctl("m4", "defrag");
+  await session.ctl("m4", "watch", "a", "--rev=2");
+  await session.ctl("m4", "member", "promote", "ID(m4)");
+  await session.calls("m4", {
+    "serializable Range on a learner": (client) => client.unary(KV.method.range, { key, serializable: true }),
+    "linearizable Range on a learner": (client) => client.unary(KV.method.range, { key }),
+    "Txn on a learner": (client) => client.unary(KV.method.txn, {}),
+    "serializable Txn on a learner": (client) =>
+      client.unary(KV.method.txn, {
+        success: [{ request: { case: "requestRange", value: { key, serializable: true } } }],
+      }),
+    "Compact on a learner": (client) => client.unary(KV.method.compact, { revision: 1n }),
+    "LeaseLeases on a learner": (client) => client.unary(Lease.method.leaseLeases, {}),
+    "Status on a learner": (client) => client.unary(Maintenance.method.status, {}),
+    "HashKV on a learner": (client) => client.unary(Maintenance.method.hashKV, {}),
+    "MoveLeader on a learner": (client) => client.unary(Maintenance.method.moveLeader, { targetID: 1n }),
+  });
+}
+
+export async function promoteAndUpdate(session: Session): Promise<void> {
+  await session.until("the learner is promoted", async () => {
+    const etcdctl = await session.cluster.etcdctl([session.member("m2")]);
+    const { code, stdout, stderr } = await etcdctl.run(["member", "promote", session.names.hex("m4")]);
+    if (/in sync with leader/.test(stderr)) return false;
+    session.note("member promote", session.names.comparable({ code, stdout, stderr: "" }));
+    return true;
+  });
+  await session.ctl("m2", "member", "promote", "ID(m4)");
+  await session.until("m4 serves", async () => {
+    await session.member("m4").server!.ready(1_000);
+    return true;
+  });
+  await session.ctl("m4", "put", "a", "4");
+  await session.ctl("m4", "get", "a", "-w", "json");
+  await session.ctl("m4", "member", "update", "ID(m4)", "--peer-urls=http://localhost:PORT(m4)");
+  await session.ctl("m2", "member", "list");
+  await session.ctl("m2", "member", "update", "ID(unknown)", "--peer-urls=http://127.0.0.1:1");
+  await session.ctl("m2", "member", "update", "ID(m4)", "--peer-urls=PEER(m1)");
+  await session.ctl("m2", "member", "list", "-w", "json");
+}
+
+export async function removeMembers(session: Session): Promise<void> {
+  await Bun.sleep(settledMs);
+  await session.ctl("m2", "member", "remove", "ID(unknown)");
+  await session.ctl("m2", "member", "remove", "ID(m4)");
+  const status = await session.member("m4").server!.exit();
+  session.note("m4 ends by itself", status);
+  await session.ctl("m2", "member", "remove", "ID(m4)");
+  await session.ctl("m2", "member", "promote", "ID(m4)");
+  await session.ctl("m2", "member", "update", "ID(m4)", "--peer-urls=http://127.0.0.1:1");
+  await session.ctl("m2", "member", "list");
+  await session.makeLeader("m3");
+  await session.ctl("m1", "member", "remove", "ID(m3)");
+  session.note("m3, which led, ends by itself", await session.member("m3").server!.exit());
+  await session.cluster.leader();
+  await session.ctl("m1", "put", "a", "5");
+  await session.ctl("m1", "member", "list");
+}
+
+export async function strictChecks(session: Session): Promise<void> {
+  await session.makeLeader("m1");
+  await Bun.sleep(settledMs);
+  // Two voters, a third that never started: the next one would make a majority of strangers possible.
+  await session.ctl("m1", "member", "add", "m5", "--peer-urls=PEER(m5)");
+  await session.ctl("m1", "member", "list", "-w", "json");
+  const stranger = await session.cluster.newMember();
+  await session.ctl("m1", "member", "add", stranger.name, `--peer-urls=PEER(${stranger.name})`);
+  await session.calls("m1", {
+    "MemberAdd with too few started": (client) =>
+      client.unary(ClusterRpc.method.memberAdd, { peerURLs: [stranger.peerUrl] }),
+    "MemberRemove with too few started": (client) =>
+      client.unary(ClusterRpc.method.memberRemove, { ID: session.names.id("m2") }),
+    "MemberRemove of one that never started": (client) =>
+      client.unary(ClusterRpc.method.memberRemove, { ID: session.names.id("m5") }),
+  });
+  await session.ctl("m1", "member", "list");
+}
