@@ -115,6 +115,11 @@ export class LeaseKeeper {
     return this.#term !== undefined;
   }
 
+  /** The term in which it leads; undefined: it does not. */
+  get term(): Term | undefined {
+    return this.#term;
+  }
+
   /** Leases being timed. */
   get size(): number {
     return this.#leases.size;

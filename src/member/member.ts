@@ -13,7 +13,6 @@ import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
 import type { DurableLog } from "../storage/wal/types";
-import { etcdClusterVersion } from "../version";
 import { WatchHub } from "../watch/hub";
 import { Applier, commandVersion } from "./applier";
 import { consensusOf } from "./consensus-of";
@@ -23,24 +22,22 @@ import { HandOver } from "./hand-over";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
 import type { JoinPlan } from "./join-plan";
-import { LeaseKeeper } from "./lease-keeper";
-import type { LeaseTimeToLive } from "./lease-renewals";
+import type { LeaseKeeper } from "./lease-keeper";
+import { LeaseRenewals, type LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
 import { type AddedMember, Membership, type NewMember, othersOf } from "./membership";
-import { raiseAlarm, recordRests } from "./operations";
+import { leaseKeeperOf, raiseAlarm, recordRests } from "./operations";
 import type { MemberEvents, MemberOptions } from "./options";
 import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
 import type { DiskFile, Ports } from "./ports";
 import { Proposals } from "./proposals";
+import { makeKnown, publish } from "./publication";
 import { Reads } from "./reads";
 import { Snapshots } from "./snapshots";
 import { SpaceGuard } from "./space-guard";
 import { timeoutReason } from "./timeout-reason";
 import { Timers } from "./timers";
-
-/** A new member that could not make itself known tries again after this long. */
-const publishRetryMs = 500;
 
 export type { MemberEvents, MemberOptions } from "./options";
 
@@ -71,6 +68,7 @@ export class Member {
   readonly #exchange: Exchange;
   readonly #handOver: HandOver;
   readonly #membership: Membership;
+  readonly #renewals: LeaseRenewals;
   readonly #applier: Applier;
   readonly #incarnation: bigint;
   /** What a joiner knows of the others until its state does. */
@@ -82,6 +80,8 @@ export class Member {
   #leader: MemberId = noMember;
   #leaderSinceMs = 0;
   #learner = false;
+  /** Nobody else votes. */
+  #alone = false;
   #stopping = false;
   #stopBegun = false;
   #removed = false;
@@ -149,15 +149,18 @@ export class Member {
       progressIntervalMs: options.watchProgressIntervalMs,
       jitter: () => ports.rng.below(1_000_000) / 1_000_000,
     });
-    this.leases = new LeaseKeeper({
+    this.leases = leaseKeeperOf(options, clock, (operation) => void this.#proposeQuietly(operation));
+    this.#renewals = new LeaseRenewals({
+      keeper: this.leases,
+      state,
+      calls: this.calls,
       clock,
+      leader: () => this.#leader,
+      alone: () => this.#alone,
+      linearizable: () => this.linearizable(),
+      clearRest: (id) => this.write(recordRests([{ id, remainingSeconds: 0 }])),
+      requestTimeoutMs: this.requestTimeoutMs,
       electionTimeoutMs: options.electionTimeoutMs,
-      expired: (ids, term) => this.#revokeExpired(ids, term),
-      ...(options.leaseCheckpoints
-        ? {
-            checkpoint: (rests) => void this.#proposeQuietly(recordRests(rests)),
-          }
-        : {}),
     });
     this.space = new SpaceGuard({
       state,
@@ -296,43 +299,15 @@ export class Member {
    * Resolves when this member has made itself known to the cluster, and so can serve. Repeats until a leader
    * accepts; rejects only when the member stops.
    */
-  async ready(): Promise<void> {
-    for (;;) {
-      try {
-        if (this.state.clusterVersion === undefined) {
-          await this.write({
-            case: "clusterVersion",
-            value: { $typeName: "keelson.ClusterVersion", version: etcdClusterVersion },
-          });
-        }
-        await this.publish(this.options.clientUrls);
-        return;
-      } catch (error) {
-        if (this.#stopping) throw error;
-        this.#events.log("warn", "could not publish this member yet", { error: String(error) });
-      }
-      // A refusal may come at once, and what it is about needs its turn.
-      await this.pause(publishRetryMs);
-    }
-  }
-
-  /** A restart without a name keeps the one that the cluster knows. */
-  #nameToPublish(): string {
-    if (this.options.nameGiven ?? true) return this.options.name;
-    return this.state.members().find(({ ID }) => ID === this.id)?.name || this.options.name;
+  ready(): Promise<void> {
+    return makeKnown(this, (error) =>
+      this.#events.log("warn", "could not publish this member yet", { error: String(error) }),
+    );
   }
 
   /** Tells the cluster this member's name and the URLs at which clients find it. */
-  async publish(clientUrls: readonly string[]): Promise<void> {
-    await this.write({
-      case: "publishMember",
-      value: {
-        $typeName: "keelson.PublishMember",
-        memberId: this.id,
-        name: this.#nameToPublish(),
-        clientUrls: [...clientUrls],
-      },
-    });
+  publish(clientUrls: readonly string[]): Promise<void> {
+    return publish(this, clientUrls);
   }
 
   /** Proposes an operation and resolves with what applying it did; refusals reject as StoreError. */
@@ -444,27 +419,21 @@ export class Member {
    * Gives a lease its full time again, through the leader; the answer is that time in seconds, 0 for a lease that is
    * unknown or over. At once where nobody has to be asked. Rejects with `noLeader`, `timeout` or `leaderChanged`.
    */
-  renewLease(_id: LeaseId): number | Promise<number> {
-    return Promise.reject(refuse("notCapable"));
+  renewLease(id: LeaseId): number | Promise<number> {
+    return this.#renewals.renew(id);
   }
 
-  /** What is left of a lease, from the leader; undefined: there is no such lease. Rejects as {@link renewLease}. */
-  leaseTimeToLive(_id: LeaseId): Promise<LeaseTimeToLive | undefined> {
-    return Promise.reject(refuse("notCapable"));
+  /**
+   * What is left of a lease, from the leader; undefined: there is no such lease. The local state is then as new as the
+   * answer, so that the lease's keys can be read from it. Rejects as {@link renewLease}.
+   */
+  leaseTimeToLive(id: LeaseId): Promise<LeaseTimeToLive | undefined> {
+    return this.#renewals.timeToLive(id);
   }
 
   /** True once this member learned that it was removed from the cluster; {@link MemberEvents.removed} tells it. */
   get isRemoved(): boolean {
     return this.#removed;
-  }
-
-  #revokeExpired(ids: readonly LeaseId[], term: Term): void {
-    for (const id of ids) {
-      void this.#proposeQuietly({
-        case: "leaseRevoke",
-        value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: BigInt(term) },
-      });
-    }
   }
 
   #feedWatchers(): void {
@@ -494,7 +463,9 @@ export class Member {
   }
 
   #configurationChanged(): void {
-    this.#learner = this.#raft.status().configuration.learners.includes(this.id);
+    const { voters, learners } = this.#raft.status().configuration;
+    this.#learner = learners.includes(this.id);
+    this.#alone = voters.length === 1 && voters[0] === this.id;
     this.#ports.peers.setMembers(othersOf(this.id, this.state, this.#joining));
     if (this.state.isRemovedMember(this.id)) this.#learnRemoved();
   }
@@ -639,6 +610,7 @@ export class Member {
     this.#reads.stop();
     this.calls.stop();
     this.#handOver.stop();
+    this.#renewals.stop();
     await this.#ports.peers.close();
     this.snapshots.stop();
     await this.housekeeping.stop();

@@ -65,7 +65,7 @@ describe("adding", () => {
     ["a lone member may always grow", [up], undefined],
     ["two started of two", [up, up], undefined],
     ["one started of two: the quorum of three would not be there", [up, unstarted], "memberNotEnoughStarted"],
-    ["[#21667] one dead of three does not block its replacement", [up, up, down], "unhealthy"],
+    ["one dead of three: remove it first, as with etcd 3.6.16", [up, up, down], "unhealthy"],
     ["three of three", [up, up, up], undefined],
     ["one of four dead", [up, up, up, down], undefined],
     ["two of four dead", [up, up, down, down], "unhealthy"],

@@ -1,8 +1,10 @@
 /** Operations that a member proposes by itself. */
-import type { MemberId } from "../ids";
+import type { LeaseId, MemberId, Term } from "../ids";
 import { AlarmRequest_AlarmAction as AlarmAction, type AlarmType } from "../proto/gen/etcd/rpc_pb";
 import type { Command } from "../proto/gen/keelson/command_pb";
-import type { LeaseRest } from "./lease-keeper";
+import { LeaseKeeper, type LeaseRest } from "./lease-keeper";
+import type { MemberOptions } from "./options";
+import type { Clock } from "./ports";
 
 /** Records how much time leases have left. */
 export function recordRests(rests: readonly LeaseRest[]): Command["operation"] {
@@ -23,4 +25,28 @@ export function raiseAlarm(memberID: MemberId, alarm: AlarmType): Command["opera
     case: "alarm",
     value: { $typeName: "etcdserverpb.AlarmRequest", action: AlarmAction.ACTIVATE, memberID, alarm },
   };
+}
+
+/** Ends a lease whose time is over; apply ignores it in any term but this one. */
+export function revokeExpired(id: LeaseId, term: Term): Command["operation"] {
+  return {
+    case: "leaseRevoke",
+    value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: BigInt(term) },
+  };
+}
+
+/** The timing of leases; `propose` reports its failures itself. */
+export function leaseKeeperOf(
+  { electionTimeoutMs, leaseCheckpoints }: MemberOptions,
+  clock: Clock,
+  propose: (operation: Command["operation"]) => void,
+): LeaseKeeper {
+  return new LeaseKeeper({
+    clock,
+    electionTimeoutMs,
+    expired(ids, term) {
+      for (const id of ids) propose(revokeExpired(id, term));
+    },
+    ...(leaseCheckpoints ? { checkpoint: (rests) => propose(recordRests(rests)) } : {}),
+  });
 }

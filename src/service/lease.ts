@@ -3,7 +3,6 @@ import { create } from "@bufbuild/protobuf";
 import { fromBinaryString } from "../bytes";
 import { refuse } from "../errors";
 import { leaseTtlSecondsMax } from "../limits";
-import type { Renewal } from "../member/lease-keeper";
 import type { Member } from "../member/member";
 import {
   type LeaseGrantRequest,
@@ -79,57 +78,27 @@ export class LeaseService {
     for await (const { ID } of stream.requests) {
       if (this.#member.stopping) throw refuse("stopped");
       const header = this.#member.headers.field(this.#member.revision);
-      const renewed = this.#member.leases.renew(ID);
-      const ttlSeconds = typeof renewed === "number" ? renewed : await this.#renewSlowly(ID, renewed);
+      const renewed = this.#member.renewLease(ID);
+      const ttlSeconds = typeof renewed === "number" ? renewed : await renewed;
       this.renewed++;
       if (call.canceled) return;
       if (!stream.send(encodeKeepAlive(header, ID, ttlSeconds))) await stream.drained();
     }
   }
 
-  /** Everything but a plain renewal. Answers the full TTL in seconds, or 0 for a lease that is unknown or over. */
-  async #renewSlowly(id: bigint, first: Renewal): Promise<number> {
-    const { leases } = this.#member;
-    let outcome = first;
-    if (outcome === "unknown" || outcome === "notLeader") {
-      // The grant may be committed and not yet applied here.
-      await this.#member.linearizable();
-      outcome = leases.renew(id);
-    }
-    // Another checkpoint may come between clearing one and renewing.
-    while (outcome === "checkpointed") {
-      await this.#member.write({
-        case: "leaseCheckpoint",
-        value: {
-          $typeName: "etcdserverpb.LeaseCheckpointRequest",
-          checkpoints: [{ $typeName: "etcdserverpb.LeaseCheckpoint", ID: id, remainingTTL: 0n }],
-        },
-      });
-      outcome = leases.renew(id);
-    }
-    if (outcome === "expired") {
-      // Only an applied revoke makes 0 true: a new leader would give the lease its time again.
-      if ((await leases.settled(id)) === "notLeader") throw refuse("noLeader");
-      return 0;
-    }
-    if (outcome === "notLeader") throw refuse("noLeader");
-    return outcome === "unknown" ? 0 : outcome;
-  }
-
   async leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
-    await this.#member.linearizable();
-    const { state, leases, headers, revision } = this.#member;
+    const left = await this.#member.leaseTimeToLive(request.ID);
+    const { state, headers, revision } = this.#member;
     const lease = state.lease(request.ID);
-    const remainingMs = leases.remaining(request.ID);
     const header = headers.message(revision);
-    if (lease === undefined || remainingMs === undefined) {
+    if (left === undefined || lease === undefined) {
       return create(LeaseTimeToLiveResponseSchema, { header, ID: request.ID, TTL: -1n });
     }
     return create(LeaseTimeToLiveResponseSchema, {
       header,
       ID: request.ID,
-      TTL: BigInt(Math.floor(remainingMs / 1_000)),
-      grantedTTL: BigInt(lease.grantedTtlSeconds),
+      TTL: BigInt(left.remainingSeconds),
+      grantedTTL: BigInt(left.grantedTtlSeconds),
       keys: request.keys ? lease.keys.map(fromBinaryString) : [],
     });
   }

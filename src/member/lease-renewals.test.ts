@@ -1,0 +1,153 @@
+/** Leases on whole clusters: renewed on any member, timed by whoever leads (lease-rules.md). */
+import { expect, test } from "bun:test";
+import { create } from "@bufbuild/protobuf";
+import { Cluster } from "../../test/sim/cluster";
+import { refuse } from "../errors";
+import { PutRequestSchema } from "../proto/gen/etcd/rpc_pb";
+import type { Member } from "./member";
+
+const id = 77n;
+
+function grant(ttlSeconds: number, lease = id) {
+  const value = {
+    $typeName: "etcdserverpb.LeaseGrantRequest",
+    ID: lease,
+    TTL: BigInt(ttlSeconds),
+  } as const;
+  return { case: "leaseGrant", value } as const;
+}
+
+function put(key: string, lease: bigint) {
+  const request = create(PutRequestSchema, { key: new TextEncoder().encode(key), lease });
+  return { case: "put", value: request } as const;
+}
+
+function renewed(member: Member, lease = id): Promise<number> {
+  return Promise.resolve(member.renewLease(lease));
+}
+
+function granted(ttlSeconds: number, options: ConstructorParameters<typeof Cluster>[2] = {}): Cluster {
+  const cluster = new Cluster(3, 1, options).start();
+  cluster.clock.settle(cluster.leader().write(grant(ttlSeconds)));
+  return cluster;
+}
+
+test("L13 every member renews, and knows what is left, by asking the leader", () => {
+  const cluster = granted(10);
+  cluster.clock.run(4_500);
+  for (const member of cluster.running()) {
+    const left = cluster.clock.settle(member.leaseTimeToLive(id));
+    expect(left).toEqual({ grantedTtlSeconds: 10, remainingSeconds: 5 });
+  }
+  for (const member of cluster.running()) {
+    cluster.clock.run(5_000);
+    expect(cluster.clock.settle(renewed(member))).toBe(10);
+  }
+  expect(cluster.clock.settle(cluster.followers()[0]!.leaseTimeToLive(id))).toEqual({
+    grantedTtlSeconds: 10,
+    remainingSeconds: 9,
+  });
+  expect(cluster.clock.settle(cluster.followers()[0]!.leaseTimeToLive(5n))).toBeUndefined();
+});
+
+test("L13 many renewals of a follower travel together", () => {
+  const cluster = granted(60);
+  const follower = cluster.followers()[0]!;
+  const leases = Array.from({ length: 500 }, (_, i) => BigInt(1_000 + i));
+  cluster.clock.settle(Promise.all(leases.map((lease) => follower.write(grant(60, lease)))));
+  let calls = 0;
+  cluster.network.filter = (message) => {
+    if (message.kind === "call") calls++;
+    return true;
+  };
+  const answers = cluster.clock.settle(Promise.all(leases.map((lease) => renewed(follower, lease))));
+  expect(new Set(answers)).toEqual(new Set([60]));
+  expect(calls).toBe(1);
+});
+
+test("L13 a renewal whose leader is gone is answered by the next one", () => {
+  const cluster = granted(30);
+  const [follower] = cluster.followers();
+  const lost = cluster.leader();
+  const answer = renewed(follower!);
+  cluster.crash(cluster.node(lost.id));
+  expect(cluster.clock.settle(answer)).toBe(30);
+  expect(cluster.leader().id).not.toBe(lost.id);
+});
+
+test("L13 without any leader a renewal ends with no leader", () => {
+  const cluster = granted(30);
+  const [follower, other] = cluster.followers();
+  const leader = cluster.leader();
+  cluster.crash(cluster.node(leader.id));
+  cluster.crash(cluster.node(other!.id));
+  cluster.clock.run(3_000);
+  const outcome = cluster.clock.settle(renewed(follower!).catch((error: unknown) => error));
+  expect(outcome).toMatchObject({ message: refuse("noLeader").message });
+});
+
+test("L14 a leader that is cut off answers no renewal, and after healing the next leader does", () => {
+  const cluster = granted(60);
+  const leader = cluster.leader();
+  const others = cluster.followers().map((member) => member.id);
+  cluster.network.part([leader.id], others);
+  let answered = false;
+  const answer = renewed(leader).then((ttlSeconds) => {
+    answered = true;
+    return ttlSeconds;
+  });
+  cluster.clock.run(5_000);
+  expect(answered).toBeFalse();
+  cluster.network.heal();
+  expect(cluster.clock.settle(answer)).toBe(60);
+  expect(cluster.leader().id).not.toBe(leader.id);
+});
+
+test("L14 what a client was told of a renewal holds under the next leader", () => {
+  const ttlSeconds = 5;
+  for (let seed = 1; seed <= 5; seed++) {
+    const cluster = new Cluster(3, seed, { leaseCheckpoints: true }).start();
+    const first = cluster.leader();
+    cluster.clock.settle(first.write(grant(ttlSeconds)));
+    cluster.clock.settle(first.write(put("a", id)));
+    cluster.clock.run(4_000);
+    const [follower] = cluster.followers();
+    const askedAtMs = cluster.clock.monotonicMs();
+    expect(cluster.clock.settle(renewed(follower!))).toBe(ttlSeconds);
+    cluster.crash(cluster.node(first.id));
+    cluster.until(() => follower!.state.lease(id) === undefined);
+    const livedMs = cluster.clock.monotonicMs() - askedAtMs;
+    expect(livedMs).toBeGreaterThanOrEqual(ttlSeconds * 1_000);
+    expect(livedMs).toBeLessThan(15_000);
+  }
+});
+
+test("L15 a lease is over for a follower's client when its revoke is applied, and unknown ones at once", () => {
+  const cluster = granted(2);
+  const [follower] = cluster.followers();
+  expect(cluster.clock.settle(renewed(follower!, 12_345n))).toBe(0);
+  cluster.clock.run(2_000);
+  expect(cluster.clock.settle(renewed(follower!))).toBe(0);
+  expect(cluster.leader().state.lease(id)).toBeUndefined();
+});
+
+test("[#12528] L8 a deposed leader revokes nothing that the next one keeps", () => {
+  const cluster = granted(3);
+  const old = cluster.leader();
+  const others = cluster.followers();
+  cluster.clock.run(1_000);
+  // Cut off just before the lease ends: the old leader proposes a revoke that cannot be committed.
+  cluster.network.part(
+    [old.id],
+    others.map((member) => member.id),
+  );
+  cluster.until(() => others.some((member) => member.isLeader));
+  const next = others.find((member) => member.isLeader)!;
+  cluster.until(() => next.leases.leading);
+  expect(cluster.clock.settle(renewed(next))).toBe(3);
+  cluster.network.heal();
+  cluster.clock.run(1_500);
+  expect(next.state.lease(id)).toBeDefined();
+  expect(old.state.lease(id)).toBeDefined();
+  expect(cluster.fatal()).toEqual([]);
+});
