@@ -5,7 +5,7 @@
  * exists. Cost: sorting.
  */
 import type { RevisionChanges } from "../../src/state/types";
-import { answerOf, requestText, revisionOf, timelineText } from "./describe";
+import { answerOf, differenceText, requestText, revisionOf, timelineText } from "./describe";
 import { type History, type Operation, outcomeUnknown, type Verdict } from "./history";
 import {
   binary,
@@ -202,7 +202,7 @@ class RevisionCheck {
       this.#problem(`revision ${revision} should hold ${wanted}, but holds ${happened}`, operation);
     } else if (expected.answer !== answerOf(operation)) {
       this.#problem(
-        `at revision ${revision} the answer should be ${expected.answer}, but was ${answerOf(operation)}`,
+        `at revision ${revision} the answer should be ${differenceText(expected.answer, answerOf(operation))}`,
         operation,
       );
     }
@@ -232,7 +232,7 @@ class RevisionCheck {
       );
     } else if (expected.answer !== answerOf(operation)) {
       this.#problem(
-        `at revision ${revision} the answer should be ${expected.answer}, but was ${answerOf(operation)}`,
+        `at revision ${revision} the answer should be ${differenceText(expected.answer, answerOf(operation))}`,
         operation,
       );
     }

@@ -91,6 +91,15 @@ export function answerOf(operation: Operation): string {
   }
 }
 
+/** Two texts from a little before the place where they part. */
+export function differenceText(expected: string, actual: string): string {
+  let same = 0;
+  while (same < expected.length && expected[same] === actual[same]) same++;
+  const from = Math.max(0, same - 60);
+  const part = (text: string): string => cut(`${from > 0 ? "…" : ""}${text.slice(from)}`);
+  return `${part(expected)}, but was ${part(actual)}`;
+}
+
 /** What came back, with the revision of its header. */
 export function outcomeText(operation: Operation): string {
   const revision = revisionOf(operation);
