@@ -136,6 +136,12 @@ export class KvService {
     return encodePut(this.#member.headers.field(result.revision), result.previous);
   }
 
+  /** As {@link put}, answering what the wire's answer has no room for: the key's version, 1 when it was created. */
+  async putVersion(request: PutRequest, call: Call): Promise<{ revision: number; version: number }> {
+    checkPut(request);
+    return this.#member.write({ case: "put", value: request }, "put", call.idempotency);
+  }
+
   async deleteRange(request: DeleteRangeRequest): Promise<EncodedMessage> {
     checkDeleteRange(request);
     const result = await this.#member.write({ case: "deleteRange", value: request }, "delete-range");

@@ -117,8 +117,8 @@ function put(store: MvccStore, request: PutRequest): ApplyResult {
   const key = toBinaryString(request.key);
   const resolved = resolvePut(store, request, key);
   if (resolved.refused !== undefined) return refused(store, resolved.refused);
-  store.put(key, request.key, resolved.value, resolved.lease);
-  return { kind: "put", revision: store.writingRevision, previous: resolved.previous };
+  const version = store.put(key, request.key, resolved.value, resolved.lease);
+  return { kind: "put", revision: store.writingRevision, version, previous: resolved.previous };
 }
 
 function* plainDelete(

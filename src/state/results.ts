@@ -10,7 +10,13 @@ import type { RevisionChanges } from "./types";
  */
 export type ApplyResult =
   | { readonly kind: "refused"; readonly name: RefusalName; readonly revision: Revision }
-  | { readonly kind: "put"; readonly revision: Revision; readonly previous: Uint8Array | undefined }
+  | {
+      readonly kind: "put";
+      readonly revision: Revision;
+      /** The key's version now, 1 when it was created. */
+      readonly version: number;
+      readonly previous: Uint8Array | undefined;
+    }
   | {
       readonly kind: "delete-range";
       readonly revision: Revision;

@@ -3,6 +3,7 @@
  * went away. Nothing in it knows HTTP.
  */
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
+import type { Idempotency } from "../idempotency";
 
 /** A message that was put together from stored bytes; its encoding is the concatenation of the chunks. */
 export class EncodedMessage {
@@ -15,9 +16,11 @@ export type Answer<Output extends DescMessage> = MessageShape<Output> | EncodedM
 /** One request of a client. */
 export interface Call {
   readonly method: DescMethod;
-  readonly door: "grpc" | "gateway" | "internal";
+  readonly door: "grpc" | "gateway" | "rest" | "internal";
   /** gRPC metadata with lower-case names; several values of one name are joined with ", ". */
   metadata(name: string): string | undefined;
+  /** A write under this key is applied once, however often it is sent. */
+  readonly idempotency?: Idempotency | undefined;
   /** Monotonic time at which the caller stops waiting, if it said so. */
   readonly deadlineAtMs: number | undefined;
   /** The caller cancelled, its deadline passed, its connection broke, or the server is stopping. */

@@ -134,8 +134,8 @@ export class MvccStore {
     return { keys, entries };
   }
 
-  /** Writes a new version of a key into the open revision. */
-  put(key: string, keyBytes: Uint8Array, value: Uint8Array, lease: Lease | undefined): void {
+  /** Writes a new version of a key into the open revision; answers its number, 1 when the key is new. */
+  put(key: string, keyBytes: Uint8Array, value: Uint8Array, lease: Lease | undefined): number {
     const entry = this.index.find(key);
     const main = this.revision + 1;
     const sub = this.#changes.length;
@@ -146,6 +146,7 @@ export class MvccStore {
     const sequence = this.rows.append(main, sub, record);
     this.#place(entry, key, sequence, main, create, version, lease);
     this.#changes.push({ type: "put", key, revision: main, sub, created: version === 1, record });
+    return version;
   }
 
   /** Writes a tombstone for a live key into the open revision. */

@@ -1,0 +1,118 @@
+/** REST over node:http: bodies are read within limits, streams are written no faster than the client reads. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { whenWritable } from "../gateway/write";
+import type { Answer, BodyWriter } from "./answer";
+import type { PlainRequest } from "./exchange";
+import { Problem } from "./problem";
+import type { RestApi } from "./rest";
+
+/** Bytes of bodies that all clients together may make the server hold. */
+const bodyBytesHeldMax = 128 * 1024 * 1024;
+
+class NodeRequest implements PlainRequest {
+  constructor(
+    readonly message: IncomingMessage,
+    readonly response: ServerResponse,
+    readonly door: RestDoor,
+  ) {}
+
+  get method(): string {
+    return this.message.method ?? "GET";
+  }
+  get target(): string {
+    return this.message.url ?? "";
+  }
+
+  header(name: string): string | undefined {
+    const value = this.message.headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  }
+
+  readBody(bytesMax: number): Promise<Uint8Array> {
+    const { message, door } = this;
+    const tooLarge = (): Problem =>
+      new Problem("too-large", `The body is larger than ${bytesMax} bytes.`, { headers: { connection: "close" } });
+    if (Number(message.headers["content-length"] ?? 0) > bytesMax) return Promise.reject(tooLarge());
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      const release = (): void => {
+        door.heldBytes -= bytes;
+        bytes = 0;
+      };
+      message.on("data", (chunk: Buffer) => {
+        bytes += chunk.length;
+        door.heldBytes += chunk.length;
+        chunks.push(chunk);
+        if (bytes <= bytesMax && door.heldBytes <= bodyBytesHeldMax) return;
+        const problem =
+          bytes > bytesMax ? tooLarge() : new Problem("unavailable", "Too many bodies are being read at the moment.");
+        release();
+        chunks.length = 0;
+        message.removeAllListeners("data");
+        message.resume();
+        reject(problem);
+      });
+      message.on("end", () => {
+        release();
+        resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
+      });
+      message.on("close", () => {
+        release();
+        if (!message.complete) reject(new Problem("bad-request", "The body broke off."));
+      });
+    });
+  }
+
+  onClose(listener: () => void): void {
+    this.response.on("close", listener);
+  }
+}
+
+/** The node:http side of one API. */
+export class RestDoor {
+  heldBytes = 0;
+
+  constructor(readonly api: RestApi) {}
+
+  /** Answers one request, whatever it is. */
+  async handle(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answer = await this.api.ask(new NodeRequest(message, response, this));
+    await send(message, response, answer);
+  }
+}
+
+/** Writes an answer; a body that fails midway resets the connection, so that it cannot pass for a whole one. */
+export async function send(message: IncomingMessage, response: ServerResponse, answer: Answer): Promise<void> {
+  if (response.destroyed) return;
+  // What is left of a body would block the connection's next request.
+  if (!message.complete) message.resume();
+  const { body, headers, status } = answer;
+  if (typeof body !== "function") {
+    const bytes = typeof body === "string" ? Buffer.from(body) : body;
+    if (status !== 204 && status !== 304) {
+      response.writeHead(status, { ...headers, "content-length": bytes?.length ?? 0 });
+    } else response.writeHead(status, headers);
+    if (bytes === undefined || message.method === "HEAD") response.end();
+    else response.end(bytes);
+    return;
+  }
+  response.writeHead(status, headers);
+  response.flushHeaders();
+  const writer: BodyWriter = {
+    write: (piece) => {
+      if (response.destroyed || message.method === "HEAD") return true;
+      return response.write(piece);
+    },
+    drained: () => whenWritable(response),
+    get over() {
+      return response.destroyed;
+    },
+  };
+  try {
+    await body(writer);
+    response.end();
+  } catch {
+    response.destroy();
+  }
+}
