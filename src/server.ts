@@ -1,7 +1,10 @@
 /** A running server: one member, and the doors through which clients reach it. */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { ServerOptions } from "./command/options";
 import { refuse } from "./errors";
+import { hexId } from "./ids";
 import { quotaBytesDefault } from "./limits";
 import { type Logger, OncePerMinute } from "./log";
 import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./member/join-plan";
@@ -38,6 +41,9 @@ import { bindMethods } from "./transport/methods";
 import type { PeerPages, PeerTransport } from "./transport/peer/options";
 import { createPeers } from "./transport/peer/peers";
 import { ReflectionService } from "./transport/reflection";
+import { AdminAccess, tokenOf } from "./transport/rest/admin-access";
+import { RestDoor } from "./transport/rest/node-door";
+import { RestApi } from "./transport/rest/rest";
 import { etcdLevel } from "./version";
 
 /** Unary calls may finish within this time when the server stops (design: 10 s in all). */
@@ -55,6 +61,8 @@ export interface Server {
   readonly member: Member;
   /** The client URLs with their real ports. */
   readonly clientUrls: readonly string[];
+  /** The REST API, to be asked without a socket. */
+  readonly rest: RestApi;
   /** Stops accepting, finishes unary calls, ends streams, closes the member. At most about 10 s. */
   stop(): Promise<void>;
 }
@@ -284,13 +292,16 @@ async function openDoors(
     txn: kv.txn.bind(kv),
     leaseGrant: lease.leaseGrant.bind(lease),
   };
-  const methods = bindMethods({
+  const services = {
     kv,
     lease,
     watch: new WatchService(watching),
     cluster: new ClusterService(member),
     maintenance: new MaintenanceService(member),
     lock: new LockService(programs, watching),
+  };
+  const methods = bindMethods({
+    ...services,
     election: new ElectionService(programs, watching),
     health,
     reflection: new ReflectionService(),
@@ -321,8 +332,20 @@ async function openDoors(
     log,
     cors: options.corsOrigins,
     hostWhitelist: options.hostWhitelist,
+    ownNames: ownNames(options),
   };
-  const http = createHttpDoor({ ...common, ...(gateway === undefined ? {} : { gateway }) });
+  const rest = new RestDoor(
+    new RestApi({
+      services,
+      log,
+      member: view,
+      requestBytesMax: options.requestBytesMax,
+      requestIdPrefix: `${hexId(member.id)}-${Date.now().toString(36)}`,
+      onFatal: fatal,
+    }),
+    new AdminAccess(options.adminTokenFile === undefined ? undefined : tokenFrom(options.adminTokenFile)),
+  );
+  const http = createHttpDoor({ ...common, rest, ...(gateway === undefined ? {} : { gateway }) });
   const metricsHttp = createHttpDoor({ ...common, metricsOnly: true });
 
   const listeners: Listener[] = [];
@@ -378,12 +401,16 @@ async function openDoors(
   return {
     member,
     clientUrls: client.urls,
+    rest: rest.api,
     async stop() {
       for (const listener of listeners) listener.stopAccepting();
       health.setServing(false);
       stallMonitor.stop();
       const grace = new Promise<void>((resolve) => void systemClock.after(stopGraceMs, resolve));
-      await Promise.all([grpc.stop(stopGraceMs), Promise.race([gateway?.stop(), grace])]);
+      await Promise.all([
+        grpc.stop(stopGraceMs),
+        Promise.race([Promise.all([gateway?.stop(), rest.api.stop()]), grace]),
+      ]);
       await member.stop();
       await Promise.all(listeners.map((listener) => listener.close()));
       lock.release();
@@ -414,6 +441,27 @@ function slowCallReporter(counts: Required<GrpcObserver>, warningMs: number, log
       }
     },
   };
+}
+
+/** Names by which clients may call this server over HTTP/1.1: those of its own URLs, and its machine's. */
+function ownNames(options: ServerOptions): string[] {
+  const endpoints = [...options.listenClientEndpoints, ...options.listenClientHttpEndpoints];
+  return [
+    hostname(),
+    ...endpoints.map(({ host }) => host),
+    ...options.advertiseClientUrls.map((url) => new URL(url).hostname),
+  ];
+}
+
+/** Reads the admin token. Throws with the file's name when there is none in it. */
+function tokenFrom(path: string): string {
+  try {
+    return tokenOf(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new Error(`--admin-token-file ${path}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 /** What the health pages read. The reads are those of etcd: one key, found or not. */

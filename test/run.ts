@@ -26,7 +26,7 @@ interface Group {
 }
 
 /** Folders whose tests start processes of their own. */
-const wholeSystemDirs = ["test/compat", "test/differential", "test/faults", "test/fuzz"];
+const wholeSystemDirs = ["test/compat", "test/differential", "test/faults", "test/fuzz", "test/rest"];
 
 function testFiles(): string[] {
   const found: string[] = [];

@@ -427,6 +427,11 @@ export const flags = {
 
   cors: security(list, "*", "origins that browsers may call from"),
   "host-whitelist": security(list, "*", "Host headers that plain HTTP accepts"),
+  "admin-token-file": security(
+    text,
+    "",
+    "file with the token that opens the REST API; without it only callers on this machine are answered",
+  ),
   "cert-file": securityRefused(text, "", "certificate of the client listener", noTls),
   "key-file": securityRefused(text, "", "key of the client listener", noTls),
   "client-cert-auth": securityRefused(boolean, "false", "clients need a certificate", noTls),

@@ -89,10 +89,12 @@ export interface ServerOptions {
   /** How long the server waits for the answer to its ping. */
   readonly keepaliveTimeoutMs: number;
   readonly gatewayEnabled: boolean;
-  /** Origins that browsers may call from; "*" is any. */
-  readonly corsOrigins: readonly string[];
-  /** Host headers that plain HTTP accepts; "*" is any. */
-  readonly hostWhitelist: readonly string[];
+  /** Origins that browsers may call from; "*" is any; undefined when not given: the server's own. */
+  readonly corsOrigins: readonly string[] | undefined;
+  /** Host headers that plain HTTP accepts; "*" is any; undefined when not given: addresses and private names. */
+  readonly hostWhitelist: readonly string[] | undefined;
+  /** Whoever holds the token in it may use the REST API; undefined: only callers on this machine may. */
+  readonly adminTokenFile: string | undefined;
 
   readonly watchProgressNotifyIntervalMs: number;
   /** Replicate what is left of long leases, so that a new leader does not start them over. */

@@ -40,7 +40,7 @@ describe("conformance probes (etcd-wire 12)", () => {
   });
 
   test("2, 3: the first put is revision 2, and the same bytes again are a new version", () => {
-    expect(put(state, "a", "1")).toEqual({ kind: "put", revision: 2, previous: undefined });
+    expect(put(state, "a", "1")).toEqual({ kind: "put", revision: 2, version: 1, previous: undefined });
     expect(get("a")).toMatchObject({ createRevision: 2n, modRevision: 2n, version: 1n });
     put(state, "a", "1");
     expect(get("a")).toMatchObject({ createRevision: 2n, modRevision: 3n, version: 2n });

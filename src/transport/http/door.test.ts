@@ -140,22 +140,79 @@ describe("the rest of the door", () => {
     expect((await get("/v3")).status).toBe(404);
   });
 
-  test("browsers of every origin are let in by default", async () => {
-    const answer = await get("/version");
+  test("by default only pages of the own origin are let in", async () => {
+    const statusOf = async (headers: Record<string, string>, init: RequestInit = {}): Promise<number> =>
+      (await fetch(`${door.url}/version`, { ...init, headers })).status;
+    expect(await statusOf({})).toBe(200);
+    expect(await statusOf({ origin: door.url })).toBe(200);
+    expect(await statusOf({ origin: "https://evil.example" })).toBe(403);
+    expect(await statusOf({ origin: "null" })).toBe(403);
+    expect(await statusOf({ origin: "https://evil.example" }, { method: "OPTIONS" })).toBe(403);
+    expect(await statusOf({ "sec-fetch-site": "cross-site" })).toBe(403);
+    expect(await statusOf({ "sec-fetch-site": "same-site", "sec-fetch-mode": "cors" })).toBe(403);
+    expect(await statusOf({ "sec-fetch-site": "same-origin" })).toBe(200);
+    expect(await statusOf({ "sec-fetch-site": "none" })).toBe(200);
+    const visit = {
+      "sec-fetch-site": "cross-site",
+      "sec-fetch-mode": "navigate",
+      "sec-fetch-dest": "document",
+    };
+    expect(await statusOf(visit)).toBe(200);
+    expect(await statusOf(visit, { method: "POST" })).toBe(403);
+    expect(await statusOf({ ...visit, "sec-fetch-dest": "iframe" })).toBe(403);
+    const gateway = await fetch(`${door.url}/v3/kv/range`, {
+      method: "POST",
+      headers: { origin: "https://evil.example" },
+      body: "{}",
+    });
+    expect(gateway.status).toBe(403);
+    expect(gateway.headers.get("access-control-allow-origin")).toBeNull();
+  });
+
+  test("with --cors=* browsers of every origin are let in, as etcd does by default", async () => {
+    const open = await runDoor({}, { cors: ["*"] });
+    const answer = await fetch(`${open.url}/version`, { headers: { origin: "https://a.example" } });
+    expect(answer.status).toBe(200);
     expect(answer.headers.get("access-control-allow-origin")).toBe("*");
     expect(answer.headers.get("access-control-allow-methods")).toBe("POST, GET, OPTIONS, PUT, DELETE");
-    expect(await get("/anything", { method: "OPTIONS" })).toMatchObject({ status: 200, body: "" });
+    const preflight = await fetch(`${open.url}/anything`, { method: "OPTIONS" });
+    expect([preflight.status, await preflight.text()]).toEqual([200, ""]);
+    expect((await fetch(`${open.url}/version`, { headers: { "sec-fetch-site": "cross-site" } })).status).toBe(
+      200,
+    );
+    await open.close();
   });
 
   test("with a list of origins only those are let in", async () => {
     const strict = await runDoor({}, { cors: ["https://a.example"] });
-    const asked = (origin: string): Promise<string | null> =>
-      fetch(`${strict.url}/version`, { headers: { origin } }).then((answer) =>
-        answer.headers.get("access-control-allow-origin"),
-      );
-    expect(await asked("https://a.example")).toBe("https://a.example");
-    expect(await asked("https://b.example")).toBeNull();
+    const asked = async (origin: string): Promise<unknown> => {
+      const answer = await fetch(`${strict.url}/version`, { headers: { origin } });
+      return [answer.status, answer.headers.get("access-control-allow-origin")];
+    };
+    expect(await asked("https://a.example")).toEqual([200, "https://a.example"]);
+    expect(await asked("https://b.example")).toEqual([403, null]);
     await strict.close();
+  });
+
+  test("by default a Host that another site could own is turned away: DNS rebinding", async () => {
+    const known = await runDoor({}, { ownNames: ["store.example.com"] });
+    const ask = (host: string, path = "/version"): Promise<string> =>
+      known.raw(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    for (const host of [
+      "localhost:1",
+      "127.0.0.1",
+      "[::1]:2379",
+      "etcd",
+      "etcd-0.etcd.default.svc",
+      "STORE.example.com:2379",
+    ]) {
+      expect(await ask(host)).toStartWith("HTTP/1.1 200 ");
+    }
+    for (const host of ["rebound.evil.example", "127.0.0.1.evil.example", "store.example.com.evil.example"]) {
+      expect(await ask(host)).toStartWith("HTTP/1.1 421 ");
+      expect(await ask(host, "/v3/kv/range")).toStartWith("HTTP/1.1 421 ");
+    }
+    await known.close();
   });
 
   test("with a list of hosts others are misdirected", async () => {

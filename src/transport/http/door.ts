@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import type { Logger } from "../../log";
 import type { Metrics } from "../../metrics/metrics";
 import type { Gateway } from "../gateway/gateway";
-import { AllowList, hostName, misdirectedText } from "./access";
+import { BrowserAccess } from "./access";
 import { checksOf, HealthChecks, textReply, type CheckType, type Reply } from "./checks";
 import { watchConnections, type ConnectionTimeouts } from "./connection-deadlines";
 import type { HealthSource } from "./health-source";
@@ -15,16 +15,27 @@ export interface HttpDoorOptions {
   readonly log: Logger;
   /** Serves /v3/*; absent when it is switched off, and on listeners for metrics only. */
   readonly gateway?: Gateway;
+  /** Serves the REST API and its explorer; absent on listeners for metrics only. */
+  readonly rest?: RestHandler;
   /** True for --listen-metrics-urls: health and metrics only. Default false. */
   readonly metricsOnly?: boolean;
-  /** etcd's --cors: origins that browsers may call from; "*" is all. Default ["*"]. */
-  readonly cors?: readonly string[];
-  /** etcd's --host-whitelist: Host names accepted on plain HTTP; "*" is all. Default ["*"]. */
-  readonly hostWhitelist?: readonly string[];
+  /** etcd's --cors: origins that browsers may call from; "*" is all. Default: this server's own. */
+  readonly cors?: readonly string[] | undefined;
+  /** etcd's --host-whitelist: Host names accepted on plain HTTP; "*" is all. Default: see `access.ts`. */
+  readonly hostWhitelist?: readonly string[] | undefined;
+  /** Names by which this server is known, and so may be called. */
+  readonly ownNames?: readonly string[];
   /** How long a health check waits for a read. Default 7000, as requests do. */
   readonly healthTimeoutMs?: number;
   /** Default: 10 s for headers, 5 min idle, 2 min for a body. */
   readonly timeouts?: Partial<ConnectionTimeouts>;
+}
+
+/** What serves paths that the operation table of REST knows; it sees the raw target. */
+export interface RestHandler {
+  /** Whether a request with this raw target is its business. */
+  owns(target: string): boolean;
+  handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
 }
 
 const headerBytesMax = 64 * 1024;
@@ -54,8 +65,12 @@ const methodNotAllowed = textReply(405, "Method Not Allowed", { allow: "GET" });
 export function createHttpDoor(options: HttpDoorOptions): Server {
   const { gateway, health, metrics, log } = options;
   const checks = new HealthChecks(health, metrics, log, options.healthTimeoutMs ?? 7_000);
-  const origins = new AllowList(options.cors);
-  const hosts = new AllowList(options.hostWhitelist);
+  const metricsOnly = options.metricsOnly === true;
+  const access = new BrowserAccess({
+    cors: options.cors ?? (metricsOnly ? ["*"] : undefined),
+    hostWhitelist: options.hostWhitelist ?? (metricsOnly ? ["*"] : undefined),
+    ownNames: options.ownNames ?? [],
+  });
 
   /** The pages by path; each is read-only, so each takes GET only, but for /metrics as etcd has it. */
   const pages = new Map<string, (query: URLSearchParams) => Promise<Reply>>();
@@ -70,7 +85,7 @@ export function createHttpDoor(options: HttpDoorOptions): Server {
     body: await metrics.text(),
     headers: { "content-type": metrics.contentType },
   }));
-  if (options.metricsOnly !== true) {
+  if (!metricsOnly) {
     pages.set("/version", async () => {
       const { etcdserver, etcdcluster, storage } = health.versions();
       const body = JSON.stringify({ etcdserver, etcdcluster, storage });
@@ -87,12 +102,12 @@ export function createHttpDoor(options: HttpDoorOptions): Server {
   };
 
   const allowOrigin = (request: IncomingMessage, response: ServerResponse): void => {
-    const origin = origins.all ? "*" : request.headers.origin;
-    if (origin === undefined || !origins.has(origin)) return;
+    const origin = access.allowedOrigin(request.headers.origin);
+    if (origin === undefined) return;
     response.setHeader("access-control-allow-headers", "accept, content-type, authorization");
     response.setHeader("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE");
-    response.setHeader("access-control-allow-origin", origin);
-    if (!origins.all) response.setHeader("vary", "Origin");
+    response.setHeader("access-control-allow-origin", origin.value);
+    if (origin.varies) response.setHeader("vary", "Origin");
   };
 
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
@@ -108,12 +123,18 @@ export function createHttpDoor(options: HttpDoorOptions): Server {
       );
       return;
     }
-    if (!encrypted && !hosts.all && !hosts.has(hostName(host ?? ""))) {
+    const denial = access.denial(request.method ?? "", request.headers, encrypted);
+    if (denial !== undefined) {
       request.resume();
-      reply(response, textReply(421, misdirectedText(hostName(host ?? ""))), "none");
+      reply(response, textReply(denial.status, denial.text), "none");
       return;
     }
     allowOrigin(request, response);
+    if (options.rest?.owns(request.url ?? "") === true && request.method !== "OPTIONS") {
+      response.on("finish", () => metrics.keelson.httpRequests.of("rest", String(response.statusCode)).inc());
+      void options.rest.handle(request, response);
+      return;
+    }
     const target = splitTarget(request.url ?? "");
     if (request.method === "OPTIONS") {
       request.resume();

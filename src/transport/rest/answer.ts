@@ -26,5 +26,7 @@ export function json(status: number, value: unknown, headers: Readonly<Record<st
 
 /** 64-bit numbers are decimal strings, because a JSON number above 2^53 is read as another one. */
 export function jsonText(value: unknown): string {
-  return JSON.stringify(value, (_key, field: unknown) => (typeof field === "bigint" ? field.toString() : field));
+  return JSON.stringify(value, (_key, field: unknown) =>
+    typeof field === "bigint" ? field.toString() : field,
+  );
 }

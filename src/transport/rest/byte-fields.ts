@@ -19,15 +19,22 @@ export function byteField(name: string, bytes: Uint8Array): Record<string, strin
 /** The bytes of a JSON string; it must not hold half a surrogate pair, which no UTF-8 can say. */
 export function textBytes(text: string, name: string): Uint8Array {
   if (!text.isWellFormed()) {
-    throw new Problem("bad-body", `${JSON.stringify(name)} holds half a surrogate pair, which is no Unicode text.`, {
-      fix: `Send other bytes as "${name}64", in base64url.`,
-    });
+    throw new Problem(
+      "bad-body",
+      `${JSON.stringify(name)} holds half a surrogate pair, which is no Unicode text.`,
+      {
+        fix: `Send other bytes as "${name}64", in base64url.`,
+      },
+    );
   }
   return Buffer.from(text, "utf8");
 }
 
 /** Reads `name` or `name64` of a JSON object; undefined when neither is there. Throws when both are. */
-export function optionalBytes(object: Readonly<Record<string, unknown>>, name: string): Uint8Array | undefined {
+export function optionalBytes(
+  object: Readonly<Record<string, unknown>>,
+  name: string,
+): Uint8Array | undefined {
   const text = object[name];
   const text64 = object[`${name}64`];
   if (text !== undefined && text64 !== undefined) {

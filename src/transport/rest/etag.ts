@@ -31,7 +31,8 @@ export function tagList(header: string | undefined, name: string): TagList | und
       });
     }
     if (found[1] === undefined) continue;
-    if (++count > tagsMax) throw new Problem("bad-parameter", `${name} lists more than ${tagsMax} entity tags.`);
+    if (++count > tagsMax)
+      throw new Problem("bad-parameter", `${name} lists more than ${tagsMax} entity tags.`);
     if (!/^[1-9]\d{0,18}$/.test(found[1])) continue;
     const tag = BigInt(found[1]);
     if (tag <= int64Max && !tags.includes(tag)) tags.push(tag);

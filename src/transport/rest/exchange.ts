@@ -104,7 +104,10 @@ export class Exchange implements RestRequest<Record<string, unknown>, Record<str
     const type = this.header("content-type");
     if (type === undefined && optional && (this.header("content-length") ?? "0") === "0") return;
     if (/^application\/json\s*(?:;|$)/i.test(type ?? "")) return;
-    throw new Problem("unsupported-media-type", `This operation takes JSON, not ${type ?? "a body without a type"}.`);
+    throw new Problem(
+      "unsupported-media-type",
+      `This operation takes JSON, not ${type ?? "a body without a type"}.`,
+    );
   }
 
   #readIdempotency(operation: Operation, body: Uint8Array): void {
@@ -114,10 +117,14 @@ export class Exchange implements RestRequest<Record<string, unknown>, Record<str
       throw new Problem("bad-parameter", "This operation is not replicated, so it takes no Idempotency-Key.");
     }
     if (!idempotencyKeyPattern.test(given)) {
-      throw new Problem("bad-parameter", "An Idempotency-Key is 1 to 128 printable ASCII characters without spaces.");
+      throw new Problem(
+        "bad-parameter",
+        "An Idempotency-Key is 1 to 128 printable ASCII characters without spaces.",
+      );
     }
     const hash = createHash("sha256");
-    for (const part of [operation.id, this.rawPath, this.rawTail ?? "", this.rawQuery]) hash.update(`${part}\n`);
+    for (const part of [operation.id, this.rawPath, this.rawTail ?? "", this.rawQuery])
+      hash.update(`${part}\n`);
     for (const name of meaningfulHeaders) hash.update(`${name}:${this.header(name) ?? ""}\n`);
     this.#idempotency = { key: Buffer.from(given, "latin1"), requestHash: hash.update(body).digest() };
   }
@@ -168,7 +175,8 @@ function quality(accept: string, mediaType: string): number {
   let closest = -1;
   for (const range of accept.split(",")) {
     const [type = "", ...parameters] = range.split(";").map((part) => part.trim().toLowerCase());
-    const near = type === mediaType ? 2 : type === `${mediaType.split("/")[0]}/*` ? 1 : type === "*/*" ? 0 : -1;
+    const near =
+      type === mediaType ? 2 : type === `${mediaType.split("/")[0]}/*` ? 1 : type === "*/*" ? 0 : -1;
     if (near <= closest) continue;
     closest = near;
     const q = parameters.find((parameter) => parameter.startsWith("q="));

@@ -27,7 +27,12 @@ export function keyValueJson(kv: KeyValue): Record<string, unknown> {
 /** The headers that describe a key, and the store's revision at which that is true. */
 export function keyHeaders(
   revision: bigint,
-  kv: { readonly createRevision: bigint; readonly modRevision: bigint; readonly version: bigint; readonly lease: bigint },
+  kv: {
+    readonly createRevision: bigint;
+    readonly modRevision: bigint;
+    readonly version: bigint;
+    readonly lease: bigint;
+  },
 ): Record<string, string> {
   return {
     etag: entityTag(kv.modRevision),

@@ -1,10 +1,14 @@
 /** REST over node:http: bodies are read within limits, streams are written no faster than the client reads. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { whenWritable } from "../gateway/write";
+import type { RestHandler } from "../http/door";
+import type { AdminAccess } from "./admin-access";
 import type { Answer, BodyWriter } from "./answer";
 import type { PlainRequest } from "./exchange";
+import { explorerPage } from "./explorer/explorer";
 import { Problem } from "./problem";
-import type { RestApi } from "./rest";
+import { basePath, type RestApi } from "./rest";
+import { rawTarget } from "./target";
 
 /** Bytes of bodies that all clients together may make the server hold. */
 const bodyBytesHeldMax = 128 * 1024 * 1024;
@@ -31,7 +35,9 @@ class NodeRequest implements PlainRequest {
   readBody(bytesMax: number): Promise<Uint8Array> {
     const { message, door } = this;
     const tooLarge = (): Problem =>
-      new Problem("too-large", `The body is larger than ${bytesMax} bytes.`, { headers: { connection: "close" } });
+      new Problem("too-large", `The body is larger than ${bytesMax} bytes.`, {
+        headers: { connection: "close" },
+      });
     if (Number(message.headers["content-length"] ?? 0) > bytesMax) return Promise.reject(tooLarge());
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
@@ -46,7 +52,9 @@ class NodeRequest implements PlainRequest {
         chunks.push(chunk);
         if (bytes <= bytesMax && door.heldBytes <= bodyBytesHeldMax) return;
         const problem =
-          bytes > bytesMax ? tooLarge() : new Problem("unavailable", "Too many bodies are being read at the moment.");
+          bytes > bytesMax
+            ? tooLarge()
+            : new Problem("unavailable", "Too many bodies are being read at the moment.");
         release();
         chunks.length = 0;
         message.removeAllListeners("data");
@@ -69,21 +77,43 @@ class NodeRequest implements PlainRequest {
   }
 }
 
-/** The node:http side of one API. */
-export class RestDoor {
+/** The node:http side of one API and its explorer. */
+export class RestDoor implements RestHandler {
   heldBytes = 0;
 
-  constructor(readonly api: RestApi) {}
+  constructor(
+    readonly api: RestApi,
+    readonly access: AdminAccess,
+  ) {}
 
-  /** Answers one request, whatever it is. */
+  owns(target: string): boolean {
+    const path = rawTarget(target)?.path;
+    return (
+      path !== undefined &&
+      (path === basePath || path.startsWith(`${basePath}/`) || explorerPage(path) !== undefined)
+    );
+  }
+
   async handle(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const answer = await this.api.ask(new NodeRequest(message, response, this));
-    await send(message, response, answer);
+    const request = new NodeRequest(message, response, this);
+    await send(message, response, await this.#answer(request));
+  }
+
+  #answer(request: NodeRequest): Promise<Answer> | Answer {
+    const { message } = request;
+    // The explorer's files hold nothing of the store; what they call is checked like anybody's call.
+    const page = explorerPage(rawTarget(request.target)?.path ?? "");
+    if (page !== undefined) return page;
+    return this.api.ask(request, () => this.access.check(message.socket.remoteAddress, message.headers));
   }
 }
 
 /** Writes an answer; a body that fails midway resets the connection, so that it cannot pass for a whole one. */
-export async function send(message: IncomingMessage, response: ServerResponse, answer: Answer): Promise<void> {
+export async function send(
+  message: IncomingMessage,
+  response: ServerResponse,
+  answer: Answer,
+): Promise<void> {
   if (response.destroyed) return;
   // What is left of a body would block the connection's next request.
   if (!message.complete) message.resume();

@@ -39,7 +39,8 @@ export function openApiPlugin(): ReturnType<typeof swagger> {
           adminToken: {
             type: "http",
             scheme: "bearer",
-            description: "The token of --admin-token-file. Without that flag, requests from the member's own machine need none.",
+            description:
+              "The token of --admin-token-file. Without that flag, requests from the member's own machine need none.",
           },
         },
       },
@@ -62,7 +63,8 @@ const commonProblems: readonly ProblemKind[] = [
 /** The statuses with which an operation may fail, and the kinds of problem behind each. */
 export function problemsOf(operation: Operation): Map<number, ProblemKind[]> {
   const kinds = new Set<ProblemKind>([...commonProblems, ...operation.problems]);
-  if (operation.tail !== undefined) for (const kind of ["bad-escape", "dot-segment", "empty-key"] as const) kinds.add(kind);
+  if (operation.tail !== undefined)
+    for (const kind of ["bad-escape", "dot-segment", "empty-key"] as const) kinds.add(kind);
   if (operation.body !== undefined) kinds.add("too-large");
   if (operation.body?.kind === "json") kinds.add("bad-body").add("unsupported-media-type");
   if (operation.write === "replicated") kinds.add("idempotency-key-reused").add("idempotency-full");
@@ -111,7 +113,10 @@ function mediaTypes(content: readonly Content[]): Record<string, unknown> {
     content.map((form) => {
       if (form.kind === "json") return ["application/json", { schema: form.schema }];
       if (form.kind === "raw") {
-        return [form.mediaType, { schema: { type: "string", format: "binary", description: form.description } }];
+        return [
+          form.mediaType,
+          { schema: { type: "string", format: "binary", description: form.description } },
+        ];
       }
       // OpenAPI 3.0 cannot say "many of these": the schema is that of one line, or of one event's data.
       return [form.mediaType, { schema: form.schema, "x-stream": form.description }];
@@ -251,7 +256,9 @@ function mendAlternatives(schema: Json): Json {
   const real = alternatives.filter((one) => !(isObject(one) && one["type"] === "null"));
   if (real.length < alternatives.length) {
     const only = real.length === 1 ? (real[0] as Json) : { anyOf: real };
-    return "$ref" in only ? { ...outer, nullable: true, allOf: [only] } : { ...only, ...outer, nullable: true };
+    return "$ref" in only
+      ? { ...outer, nullable: true, allOf: [only] }
+      : { ...only, ...outer, nullable: true };
   }
   const enums = real.map((one) => (isObject(one) && one["type"] === "string" ? one["enum"] : undefined));
   if (real.length > 0 && enums.every(Array.isArray)) return { ...outer, type: "string", enum: enums.flat() };

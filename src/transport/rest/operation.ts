@@ -4,7 +4,7 @@
  */
 import type { Static, TSchema } from "@sinclair/typebox";
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { Permission } from "../methods";
+import type { LearnerRule, Permission } from "../methods";
 import type { Answer } from "./answer";
 import type { RestCall } from "./call";
 import type { Parameter } from "./parameters";
@@ -37,7 +37,12 @@ export type Content =
   /** Bytes as they are. */
   | { readonly kind: "raw"; readonly mediaType: string; readonly description: string }
   /** Lines of JSON, or server-sent events whose data is such JSON. */
-  | { readonly kind: "stream"; readonly mediaType: string; readonly schema: TSchema; readonly description: string };
+  | {
+      readonly kind: "stream";
+      readonly mediaType: string;
+      readonly schema: TSchema;
+      readonly description: string;
+    };
 
 export interface AnswerDescription {
   readonly description: string;
@@ -96,6 +101,8 @@ interface Common {
    * takes an Idempotency-Key, "local" is the work of one member.
    */
   readonly write: "no" | "replicated" | "local";
+  /** What a learner does with it. Default "refuse". */
+  readonly learner?: LearnerRule;
   /** Its answer lasts until the client leaves. */
   readonly endless?: boolean;
   readonly tail?: TailParameter;
@@ -118,7 +125,12 @@ export interface Operation extends Common {
   ): Promise<Answer> | Answer;
 }
 
-interface Declared<Path extends Parameters, Query extends Parameters, Schema extends TSchema, Body> extends Common {
+interface Declared<
+  Path extends Parameters,
+  Query extends Parameters,
+  Schema extends TSchema,
+  Body,
+> extends Common {
   readonly pathParameters?: Path;
   readonly query?: Query;
   readonly body?: BodyDescription<Schema>;

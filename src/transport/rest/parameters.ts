@@ -60,7 +60,10 @@ export function flag(description: string): Parameter<boolean> {
   };
 }
 
-export function choice<const Word extends string>(words: readonly Word[], description: string): Parameter<Word> {
+export function choice<const Word extends string>(
+  words: readonly Word[],
+  description: string,
+): Parameter<Word> {
   return {
     schema: Type.Union(words.map((word) => Type.Literal(word))),
     description,

@@ -6,29 +6,69 @@ import { GrpcCode, type RefusalName, refusals, StoreError } from "../../errors";
 
 /** Every kind of problem: its status, its title, and what to do when nobody knows better. */
 export const problemKinds = {
-  "bad-request": { status: 400, title: "The request is malformed", fix: "See the operation in the explorer at /docs." },
-  "bad-escape": { status: 400, title: "A bad percent escape", fix: "Write a percent sign as %25, or use /kv64." },
+  "bad-request": {
+    status: 400,
+    title: "The request is malformed",
+    fix: "See the operation in the explorer at /docs.",
+  },
+  "bad-escape": {
+    status: 400,
+    title: "A bad percent escape",
+    fix: "Write a percent sign as %25, or use /kv64.",
+  },
   "dot-segment": { status: 400, title: "A dot segment in the path", fix: "Address the key by /kv64." },
   "empty-key": { status: 400, title: "The key is empty", fix: "Name a key of at least one byte." },
   "bad-base64": { status: 400, title: "Bad base64url", fix: "Encode with - and _; padding may be left out." },
   "bad-parameter": { status: 400, title: "A bad parameter", fix: "See the operation's parameters at /docs." },
   "bad-body": { status: 400, title: "A bad body", fix: "See the operation's body at /docs." },
   unauthorized: { status: 401, title: "A token is needed", fix: "Send Authorization: Bearer <admin token>." },
-  forbidden: { status: 403, title: "Not allowed from there", fix: "Call from this machine, or start with --admin-token-file." },
+  forbidden: {
+    status: 403,
+    title: "Not allowed from there",
+    fix: "Call from this machine, or start with --admin-token-file.",
+  },
   "not-found": { status: 404, title: "There is no such thing", fix: "See the list of operations at /docs." },
   "key-not-found": { status: 404, title: "The key does not exist", fix: "Create it with PUT." },
   "lease-not-found": { status: 404, title: "The lease does not exist", fix: "Grant one with POST /leases." },
-  "member-not-found": { status: 404, title: "The member does not exist", fix: "List members with GET /members." },
-  "method-not-allowed": { status: 405, title: "The method does not fit", fix: "Use a method of the Allow header." },
+  "member-not-found": {
+    status: 404,
+    title: "The member does not exist",
+    fix: "List members with GET /members.",
+  },
+  "method-not-allowed": {
+    status: 405,
+    title: "The method does not fit",
+    fix: "Use a method of the Allow header.",
+  },
   "not-acceptable": { status: 406, title: "No such form", fix: "Accept one of the forms that /docs lists." },
   conflict: { status: 409, title: "The state does not allow it", fix: "Read the state and decide anew." },
   locked: { status: 409, title: "Somebody else holds the lock", fix: "Wait longer, or try again." },
-  compacted: { status: 410, title: "The revision was compacted", fix: "Read again from the oldest revision that is left." },
-  "precondition-failed": { status: 412, title: "The condition does not hold", fix: "Read the key, and decide anew." },
-  "too-large": { status: 413, title: "The request is too large", fix: "Send less, or raise --max-request-bytes." },
-  "unsupported-media-type": { status: 415, title: "The body is no JSON", fix: "Send Content-Type: application/json." },
-  "range-not-satisfiable": { status: 416, title: "The file has no such range", fix: "Ask within the file's size." },
-  "misdirected": { status: 421, title: "Unknown Host", fix: "Allow the name with --host-whitelist." },
+  compacted: {
+    status: 410,
+    title: "The revision was compacted",
+    fix: "Read again from the oldest revision that is left.",
+  },
+  "precondition-failed": {
+    status: 412,
+    title: "The condition does not hold",
+    fix: "Read the key, and decide anew.",
+  },
+  "too-large": {
+    status: 413,
+    title: "The request is too large",
+    fix: "Send less, or raise --max-request-bytes.",
+  },
+  "unsupported-media-type": {
+    status: 415,
+    title: "The body is no JSON",
+    fix: "Send Content-Type: application/json.",
+  },
+  "range-not-satisfiable": {
+    status: 416,
+    title: "The file has no such range",
+    fix: "Ask within the file's size.",
+  },
+  misdirected: { status: 421, title: "Unknown Host", fix: "Allow the name with --host-whitelist." },
   unprocessable: { status: 422, title: "The request cannot be carried out", fix: "Ask for less." },
   "idempotency-key-reused": {
     status: 422,
@@ -36,16 +76,32 @@ export const problemKinds = {
     fix: "Use a fresh key for each request, and the same key only to repeat it.",
   },
   "too-many-requests": { status: 429, title: "Too many requests", fix: "Wait as Retry-After says." },
-  internal: { status: 500, title: "A fault of the server", fix: "Report it with the request id; the log has more." },
-  corrupt: { status: 500, title: "The cluster is corrupt", fix: "Compare members with POST /maintenance/hashes." },
-  "not-implemented": { status: 501, title: "This server does not have that", fix: "See the list of operations at /docs." },
+  internal: {
+    status: 500,
+    title: "A fault of the server",
+    fix: "Report it with the request id; the log has more.",
+  },
+  corrupt: {
+    status: 500,
+    title: "The cluster is corrupt",
+    fix: "Compare members with POST /maintenance/hashes.",
+  },
+  "not-implemented": {
+    status: 501,
+    title: "This server does not have that",
+    fix: "See the list of operations at /docs.",
+  },
   unavailable: { status: 503, title: "Not available now", fix: "Try again, or ask another member." },
   "idempotency-full": {
     status: 503,
     title: "Too many idempotency keys",
     fix: "Wait: keys are kept for 15 minutes and never forgotten early.",
   },
-  timeout: { status: 504, title: "No answer in time", fix: "Read the key to learn whether a write happened." },
+  timeout: {
+    status: 504,
+    title: "No answer in time",
+    fix: "Read the key to learn whether a write happened.",
+  },
   "no-space": {
     status: 507,
     title: "The database has no space",
@@ -88,7 +144,11 @@ export class Problem extends Error {
 }
 
 /** The document of a problem. `outcome` is there for writes only. */
-export function problemDocument(problem: Problem, requestId: string, write: boolean): Record<string, unknown> {
+export function problemDocument(
+  problem: Problem,
+  requestId: string,
+  write: boolean,
+): Record<string, unknown> {
   const { status, title, fix } = problemKinds[problem.kind];
   const { cause } = problem.details;
   return {

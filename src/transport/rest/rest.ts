@@ -1,9 +1,10 @@
 /** The REST API: operations of one table behind /api/v1, routed by Elysia. README.md beside this file explains. */
 import { Elysia } from "elysia";
 import { InvariantError } from "../../assert";
-import { StoreError } from "../../errors";
+import { refuse, StoreError } from "../../errors";
 import { requestBytesMaxDefault } from "../../limits";
 import type { Logger } from "../../log";
+import type { MemberView } from "../grpc/options";
 import { type Answer, jsonHeaders } from "./answer";
 import { BodyChecks } from "./body-checks";
 import { Exchange, type PlainRequest } from "./exchange";
@@ -24,6 +25,8 @@ const streamsMaxDefault = 4_096;
 export interface RestOptions {
   readonly services: RestServices;
   readonly log: Logger;
+  /** Absent: the member is a voter. */
+  readonly member?: MemberView;
   /** etcd's --max-request-bytes. Bodies may be larger by what JSON adds. */
   readonly requestBytesMax?: number;
   readonly requestsMax?: number;
@@ -58,7 +61,9 @@ export class RestApi {
     this.#options = options;
     this.#tails = [
       ...new Set(
-        operations.filter(({ tail }) => tail !== undefined).map(({ path }) => path.slice(0, path.indexOf("{"))),
+        operations
+          .filter(({ tail }) => tail !== undefined)
+          .map(({ path }) => path.slice(0, path.indexOf("{"))),
       ),
     ];
     const app = new Elysia({ prefix: basePath }).onError(() => routed).use(openApiPlugin());
@@ -85,19 +90,24 @@ export class RestApi {
     return this.#document;
   }
 
-  /** Answers one request whose path lies below {@link basePath}. Never rejects. */
-  async ask(plain: PlainRequest): Promise<Answer> {
+  /** Answers one request whose path lies below {@link basePath}; `admit` throws when the caller may not ask. Never rejects. */
+  async ask(plain: PlainRequest, admit: () => void = () => {}): Promise<Answer> {
     const requestId = this.#requestId(plain);
     let operation: Operation | undefined;
     let exchange: Exchange | undefined;
     try {
+      admit();
       const target = rawTarget(plain.target);
       if (target === undefined || !target.path.startsWith(basePath)) {
         throw new Problem("not-found", "This is no path of the API.");
       }
       const path = target.path.slice(basePath.length);
       if (path === documentPath && (plain.method === "GET" || plain.method === "HEAD")) {
-        return { status: 200, headers: { ...jsonHeaders, "x-request-id": requestId }, body: await this.document() };
+        return {
+          status: 200,
+          headers: { ...jsonHeaders, "x-request-id": requestId },
+          body: await this.document(),
+        };
       }
       const prefix = this.#tails.find((candidate) => path.startsWith(candidate));
       const rawTail = prefix === undefined ? undefined : path.slice(prefix.length);
@@ -144,6 +154,7 @@ export class RestApi {
 
   async #run(operation: Operation, exchange: Exchange): Promise<Answer> {
     if (this.#stopping) throw new Problem("unavailable", "The server stops.");
+    this.#admit(operation, exchange);
     if (this.#open.size >= (this.#options.requestsMax ?? requestsMaxDefault) + this.#streams) {
       throw new Problem("too-many-requests", "Too many requests are being answered.");
     }
@@ -164,6 +175,13 @@ export class RestApi {
     } finally {
       if (!exchange.streaming) this.#open.delete(exchange);
     }
+  }
+
+  /** A learner answers what needs no vote: the same rule as at the other doors (etcd-wire 6). */
+  #admit({ learner = "refuse" }: Operation, exchange: Exchange): void {
+    if (learner === "serve" || this.#options.member?.isLearner() !== true) return;
+    const serializable = /(?:^|&)serializable(?:=(?:true)?)?(?:&|$)/.test(exchange.rawQuery);
+    if (!(learner === "serializable" && serializable)) throw refuse("notSupportedForLearner");
   }
 
   /** A streamed answer is in the books until its body has ended. */
@@ -208,7 +226,9 @@ export class RestApi {
     return {
       status: problem.status,
       headers: { ...problemHeaders(problem), "x-request-id": requestId },
-      body: JSON.stringify(document, (_key, field: unknown) => (typeof field === "bigint" ? field.toString() : field)),
+      body: JSON.stringify(document, (_key, field: unknown) =>
+        typeof field === "bigint" ? field.toString() : field,
+      ),
     };
   }
 

@@ -1,13 +1,26 @@
 /** JSON shapes that several operations share. */
-import { Type, type TObject, type TProperties, type TSchema } from "@sinclair/typebox";
+import {
+  Type,
+  type TObject,
+  type TOptional,
+  type TProperties,
+  type TSchema,
+  type TString,
+} from "@sinclair/typebox";
 
 export const Decimal = Type.String({
   pattern: "^[0-9]{1,19}$",
   description: "A 64-bit number as decimal text, because JSON readers round large numbers.",
 });
-export const HexId = Type.String({ pattern: "^[0-9a-f]{16}$", description: "A 64-bit id as 16 hexadecimal digits." });
+export const HexId = Type.String({
+  pattern: "^[0-9a-f]{16}$",
+  description: "A 64-bit id as 16 hexadecimal digits.",
+});
 /** Ids in requests may leave out leading zeros. */
-export const HexIdIn = Type.String({ pattern: "^[0-9a-fA-F]{1,16}$", description: "An id of up to 16 hexadecimal digits." });
+export const HexIdIn = Type.String({
+  pattern: "^[0-9a-fA-F]{1,16}$",
+  description: "An id of up to 16 hexadecimal digits.",
+});
 
 /** An object that takes no other names. */
 export function strict<Properties extends TProperties>(
@@ -21,8 +34,10 @@ export function strict<Properties extends TProperties>(
 export const bytesProperties = <Name extends string>(name: Name, what: string) =>
   ({
     [name]: Type.Optional(Type.String({ description: `${what}, as text when it is valid UTF-8.` })),
-    [`${name}64`]: Type.Optional(Type.String({ description: `${what} in base64url, when it is no valid UTF-8.` })),
-  }) as { [Key in Name | `${Name}64`]: ReturnType<typeof Type.Optional<ReturnType<typeof Type.String>>> };
+    [`${name}64`]: Type.Optional(
+      Type.String({ description: `${what} in base64url, when it is no valid UTF-8.` }),
+    ),
+  }) as { [Key in Name | `${Name}64`]: TOptional<TString> };
 
 /** Exactly one of each pair. */
 export function exactlyOne(...names: readonly string[]): { allOf: readonly { oneOf: readonly object[] }[] } {
@@ -74,7 +89,9 @@ export const ProblemShape = Type.Object({
     }),
   ),
   current: Type.Optional(
-    Type.Union([KeyMetadata, Type.Null()], { description: "The key as it is now; null when it does not exist." }),
+    Type.Union([KeyMetadata, Type.Null()], {
+      description: "The key as it is now; null when it does not exist.",
+    }),
   ),
   oldestRevision: Type.Optional(Decimal),
 }) satisfies TSchema;

@@ -12,7 +12,10 @@ export function parseJson(bytes: Uint8Array): unknown {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new Problem("bad-body", `The body is no JSON: ${error instanceof Error ? error.message : String(error)}.`);
+    throw new Problem(
+      "bad-body",
+      `The body is no JSON: ${error instanceof Error ? error.message : String(error)}.`,
+    );
   }
   checkNames(text);
   return value;
@@ -36,7 +39,8 @@ function checkNames(text: string): void {
       while (/\s/.test(text[behind] ?? "")) behind++;
       if (text[behind] !== ":") continue;
       const name = JSON.parse(text.slice(start, at)) as string;
-      if (names.has(name)) throw new Problem("bad-body", `The body has ${JSON.stringify(name)} twice in one object.`);
+      if (names.has(name))
+        throw new Problem("bad-body", `The body has ${JSON.stringify(name)} twice in one object.`);
       names.add(name);
       continue;
     }

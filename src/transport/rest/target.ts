@@ -53,11 +53,13 @@ export function percentDecode(text: string, plusIsSpace: boolean): Uint8Array | 
   return bytes.subarray(0, length);
 }
 
-const dotSegment = /(?:^|\/)(?:\.|%2[eE]){1,2}(?:\/|$)/;
+/** Also behind an escaped slash: some proxies decode before they look. */
+const dotSegment = /(?:^|\/|%2[fF])(?:\.|%2[eE]){1,2}(?:\/|%2[fF]|$)/;
 
 /** The key that the rest of a path names. Throws a Problem for bad escapes, dot segments and the empty key. */
 export function keyOfPath(raw: string): Uint8Array {
-  if (raw === "") throw new Problem("empty-key", "The path names no key: nothing stands behind its last slash.");
+  if (raw === "")
+    throw new Problem("empty-key", "The path names no key: nothing stands behind its last slash.");
   if (dotSegment.test(raw)) {
     throw new Problem(
       "dot-segment",
@@ -66,7 +68,8 @@ export function keyOfPath(raw: string): Uint8Array {
     );
   }
   const key = percentDecode(raw, false);
-  if (key === undefined) throw new Problem("bad-escape", "The path has a % that no two hexadecimal digits follow.");
+  if (key === undefined)
+    throw new Problem("bad-escape", "The path has a % that no two hexadecimal digits follow.");
   return key;
 }
 
@@ -85,7 +88,8 @@ export function keyOfPath64(raw: string): Uint8Array {
   const text = percentDecode(raw, false);
   const key = text === undefined ? undefined : base64UrlDecode(Buffer.from(text).toString("latin1"));
   if (key === undefined) throw new Problem("bad-base64", "What follows in the path is not base64url.");
-  if (key.length === 0) throw new Problem("empty-key", "The path names no key: nothing stands behind its last slash.");
+  if (key.length === 0)
+    throw new Problem("empty-key", "The path names no key: nothing stands behind its last slash.");
   return key;
 }
 

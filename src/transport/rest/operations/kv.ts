@@ -114,7 +114,11 @@ const metadataOnly = (key: Uint8Array): RequestOp =>
  * A txn that runs `then` under the conditions, and answers with the key's metadata: as the last answer either way.
  * Listed tags of If-Match are alternatives, which a txn can only say by nesting.
  */
-function guarded(key: Uint8Array, { ifMatch, ifNoneMatch }: Conditions, then: readonly RequestOp[]): TxnRequest {
+function guarded(
+  key: Uint8Array,
+  { ifMatch, ifNoneMatch }: Conditions,
+  then: readonly RequestOp[],
+): TxnRequest {
   const always: Compare[] = [];
   if (ifNoneMatch === "*") always.push(compareOf(key, Target.CREATE, Result.EQUAL, 0n));
   else for (const tag of ifNoneMatch ?? []) always.push(compareOf(key, Target.MOD, Result.NOT_EQUAL, tag));
@@ -201,7 +205,8 @@ async function get(
   const revision = answer.header!.revision;
   const found = answer.kvs[0];
   const { ifMatch, ifNoneMatch } = conditions;
-  if (ifMatch !== undefined && !matches(ifMatch, found?.modRevision)) throw preconditionFailed(revision, found);
+  if (ifMatch !== undefined && !matches(ifMatch, found?.modRevision))
+    throw preconditionFailed(revision, found);
   if (found === undefined) {
     throw new Problem("key-not-found", "The key does not exist at that revision.", {
       headers: { "keelson-revision": String(revision) },
@@ -220,7 +225,10 @@ interface PutQuery {
   prev: boolean;
 }
 
-async function put(request: RestRequest<unknown, PutQuery, Uint8Array>, { kv }: RestServices): Promise<Answer> {
+async function put(
+  request: RestRequest<unknown, PutQuery, Uint8Array>,
+  { kv }: RestServices,
+): Promise<Answer> {
   const { lease = 0n, ignoreLease = false, prev = false } = request.query;
   const conditions = conditionsOf(request);
   const conditional = conditions.ifMatch !== undefined || conditions.ifNoneMatch !== undefined;
@@ -294,8 +302,10 @@ function operationsAt(path: string, tail: TailParameter, suffix: string, example
       path,
       tag: "keys",
       summary: "Read a key",
-      description: "The value is the body. Reads see every write acknowledged before them, unless serializable.",
+      description:
+        "The value is the body. Reads see every write acknowledged before them, unless serializable.",
       permission: "read",
+      learner: "serializable",
       write: "no",
       tail,
       query: {
@@ -307,13 +317,20 @@ function operationsAt(path: string, tail: TailParameter, suffix: string, example
         200: {
           description: "The value.",
           headers: metadataHeaders,
-          content: [{ kind: "raw", mediaType: "application/octet-stream", description: "The value as it is." }],
+          content: [
+            { kind: "raw", mediaType: "application/octet-stream", description: "The value as it is." },
+          ],
         },
         304: { description: "The key still has a listed ETag.", headers: metadataHeaders },
       },
       problems: ["bad-parameter", "key-not-found", "precondition-failed", "compacted"],
       examples: [
-        { summary: "Read a key", target: `${path.slice(0, path.indexOf("{"))}${example}`, status: 200, after: [`putKey${suffix}`] },
+        {
+          summary: "Read a key",
+          target: `${path.slice(0, path.indexOf("{"))}${example}`,
+          status: 200,
+          after: [`putKey${suffix}`],
+        },
       ],
       handle: get,
     }),
@@ -335,12 +352,32 @@ function operationsAt(path: string, tail: TailParameter, suffix: string, example
       headers: conditionHeaders,
       body: { kind: "raw", description: "The value.", mayBeEmpty: true },
       answers: {
-        200: { description: "The key existed and has this value now.", headers: metadataHeaders, content: [{ kind: "json", schema: PutShape }] },
-        201: { description: "The key was created.", headers: metadataHeaders, content: [{ kind: "json", schema: PutShape }] },
+        200: {
+          description: "The key existed and has this value now.",
+          headers: metadataHeaders,
+          content: [{ kind: "json", schema: PutShape }],
+        },
+        201: {
+          description: "The key was created.",
+          headers: metadataHeaders,
+          content: [{ kind: "json", schema: PutShape }],
+        },
       },
-      problems: ["bad-parameter", "precondition-failed", "lease-not-found", "key-not-found", "no-space", "corrupt"],
+      problems: [
+        "bad-parameter",
+        "precondition-failed",
+        "lease-not-found",
+        "key-not-found",
+        "no-space",
+        "corrupt",
+      ],
       examples: [
-        { summary: "Write a key", target: `${path.slice(0, path.indexOf("{"))}${example}`, body: "hello", status: 201 },
+        {
+          summary: "Write a key",
+          target: `${path.slice(0, path.indexOf("{"))}${example}`,
+          body: "hello",
+          status: 201,
+        },
       ],
       handle: put,
     }),
@@ -365,7 +402,12 @@ function operationsAt(path: string, tail: TailParameter, suffix: string, example
       },
       problems: ["bad-parameter", "precondition-failed", "corrupt"],
       examples: [
-        { summary: "Delete a key", target: `${path.slice(0, path.indexOf("{"))}${example}`, status: 200, after: [`putKey${suffix}`] },
+        {
+          summary: "Delete a key",
+          target: `${path.slice(0, path.indexOf("{"))}${example}`,
+          status: 200,
+          after: [`putKey${suffix}`],
+        },
       ],
       handle: remove,
     }),
