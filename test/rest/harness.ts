@@ -61,8 +61,11 @@ export class RestHarness {
   ): Promise<RestHarness> {
     const parsed = parseCommandLine(
       [
-        ...["--data-dir", directory, "--listen-client-urls", "http://127.0.0.1:0"],
-        ...["--listen-peer-urls", "http://127.0.0.1:0", "--unsafe-no-fsync", ...flags],
+        `--data-dir=${directory}`,
+        "--listen-client-urls=http://127.0.0.1:0",
+        "--listen-peer-urls=http://127.0.0.1:0",
+        "--unsafe-no-fsync",
+        ...flags,
       ],
       {},
     );
@@ -82,11 +85,11 @@ export class RestHarness {
   /** Asks the API in this process; a streamed body is collected until it ends or fails. */
   async ask(method: string, path: string, { headers = {}, body }: AskOptions = {}): Promise<Asked> {
     const sent = body === undefined ? undefined : bodyBytes(body);
-    const all: Record<string, string> = {
-      ...(sent === undefined
-        ? {}
-        : { "content-type": sent.type, "content-length": String(sent.bytes.length) }),
-    };
+    const all: Record<string, string> = {};
+    if (sent !== undefined) {
+      all["content-type"] = sent.type;
+      all["content-length"] = String(sent.bytes.length);
+    }
     for (const [name, value] of Object.entries(headers)) all[name.toLowerCase()] = value;
     const closing: (() => void)[] = [];
     const answer = await this.server.rest.ask({
