@@ -74,7 +74,7 @@ export class RestHarness {
     const fatal = (error: unknown): void => {
       throw error instanceof Error ? error : new Error(String(error));
     };
-    return new RestHarness(await startServer(parsed.options, log, fatal), directory, log);
+    return new RestHarness(await startServer(parsed.options, log, { fatal, removed() {} }), directory, log);
   }
 
   /** Such as http://127.0.0.1:34567. */
