@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { assert } from "../assert";
 import type { Raft, Status } from "../consensus/raft";
 import { refuse, type RefusalName } from "../errors";
-import type { Idempotency } from "../idempotency";
 import { type ClusterId, type LeaseId, type MemberId, noMember, type Revision, type Term } from "../ids";
 import { committedUnappliedMax } from "../limits";
 import { AlarmType, type Member as MemberRecord } from "../proto/gen/etcd/rpc_pb";
@@ -315,15 +314,14 @@ export class Member {
   async write<Kind extends ApplyResult["kind"]>(
     operation: Command["operation"],
     _kind?: Kind,
-    idempotency?: Idempotency,
   ): Promise<Extract<ApplyResult, { kind: Kind }>> {
-    const result = await this.propose(operation, idempotency);
+    const result = await this.propose(operation);
     if (result.kind === "refused") throw refuse(result.name);
     return result as Extract<ApplyResult, { kind: Kind }>;
   }
 
   /** As {@link write}, with a refusal by apply as a value. */
-  propose(operation: Command["operation"], _idempotency?: Idempotency): Promise<ApplyResult> {
+  propose(operation: Command["operation"]): Promise<ApplyResult> {
     if (this.#stopping) throw refuse("stopped");
     if (this.#loop.backlog > committedUnappliedMax) throw refuse("requestTooManyRequests");
     this.space.admit(operation);

@@ -137,9 +137,9 @@ export class KvService {
   }
 
   /** As {@link put}, answering what the wire's answer has no room for: the key's version, 1 when it was created. */
-  async putVersion(request: PutRequest, call: Call): Promise<{ revision: number; version: number }> {
+  async putVersion(request: PutRequest): Promise<{ revision: number; version: number }> {
     checkPut(request);
-    return this.#member.write({ case: "put", value: request }, "put", call.idempotency);
+    return this.#member.write({ case: "put", value: request }, "put");
   }
 
   async deleteRange(request: DeleteRangeRequest): Promise<EncodedMessage> {

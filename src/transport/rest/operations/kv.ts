@@ -235,7 +235,7 @@ async function put(
   const key = request.tail;
   const message = create(PutRequestSchema, { key, value: request.body, lease, ignoreLease, prevKv: prev });
   if (!conditional && !ignoreLease && !prev) {
-    const { revision, version } = await kv.putVersion(message, request.call(KV.method.put));
+    const { revision, version } = await kv.putVersion(message);
     // The put made this revision, so that is the key's; created it was when this is its first version.
     const headers: Record<string, string> = {
       ...jsonHeaders,
