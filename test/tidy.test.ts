@@ -74,7 +74,7 @@ test("every source file is reached from an entry point or a test", () => {
     return [target, `${target}.ts`, join(target, "index.ts")].find((candidate) => known.has(candidate));
   };
   const entry =
-    /\.test\.ts$|^src\/(?:main|build)\.ts$|worker\.ts$|^test\/run\.ts$|^test\/[\w-]+\/(?:run|generator)\.ts$|^test\/tools\//;
+    /\.test\.ts$|\.d\.ts$|^src\/(?:main|build)\.ts$|worker\.ts$|^test\/run\.ts$|^test\/[\w-]+\/(?:run|generator)\.ts$|^test\/tools\//;
   const entries = sources.filter(({ path }) => entry.test(path));
   const reached = new Set<string>();
   const queue = entries.map(({ path }) => path);

@@ -1,6 +1,5 @@
 /** The explorer at /docs: a page, a style sheet and a script, all inside the executable, under a strict policy. */
 import type { Answer } from "../answer";
-import type {} from "./assets.d";
 import page from "./explorer.html" with { type: "text" };
 import script from "./explorer.client.js" with { type: "text" };
 import style from "./explorer.css" with { type: "text" };
