@@ -96,7 +96,8 @@ export class World {
     const clock = this.#clockOfLife(++this.#life);
     const ports: Ports = {
       clock,
-      rng: this.#rng.fork(2),
+      // Another in each life: the incarnation comes from it.
+      rng: this.#rng.fork(1_000 + this.#life),
       disk: this.#diskThatHolds(),
       peers: this.#surroundings.peers?.() ?? noPeers,
       openDatabase: (path) => this.#databases.openDatabase(path),
