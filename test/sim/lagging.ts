@@ -10,7 +10,7 @@ const encoder = new TextEncoder();
 export const everything = create(RangeRequestSchema, { key: new Uint8Array(1), rangeEnd: new Uint8Array(1) });
 
 /** Little stays in the log behind a checkpoint. */
-const shortLog: Partial<MemberOptions> = {
+export const shortLog: Partial<MemberOptions> = {
   logSegmentBytes: 16 * 1024,
   checkpointEntries: 1,
   catchupEntries: 5,
