@@ -294,7 +294,7 @@ export class StateMachine {
     const lease = this.#now.leases.get(id);
     return lease === undefined ? undefined : this.#now.leases.info(lease);
   }
-  /** Every lease, without its keys. */
+  /** Every lease. */
   leases(): LeaseInfo[] {
     return this.#now.leases.list();
   }

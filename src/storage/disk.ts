@@ -16,6 +16,7 @@ import {
   writeSync,
 } from "node:fs";
 import { unlink } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import type { Disk, DiskFile } from "../member/ports";
 import { libc, systemError } from "./libc";
 
@@ -87,6 +88,15 @@ class SystemFile implements DiskFile {
 
 const openFlags = { create: "wx+", open: "r+", read: "r" } as const;
 
+function syncDirectory(directory: string): void {
+  const descriptor = openSync(directory, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 /** Builds the real disk. Errors are those of node:fs, with `code` ("ENOSPC", "EIO", ...). */
 export function systemDisk(): Disk {
   return {
@@ -100,20 +110,19 @@ export function systemDisk(): Disk {
       }
     },
     makeDirectory: (path) => {
-      mkdirSync(path, { recursive: true, mode: directoryMode });
+      const first = mkdirSync(path, { recursive: true, mode: directoryMode });
+      if (first === undefined) return;
+      // Each new name stands in its parent, and a power cut must not take the whole branch away.
+      for (let made = resolve(path); ; made = dirname(made)) {
+        syncDirectory(dirname(made));
+        if (made === resolve(first) || made === dirname(made)) return;
+      }
     },
     removeDirectory: rmdirSync,
     rename: renameSync,
     remove: unlinkSync,
     removeLater: (path) => unlink(path),
-    syncDirectory: (directory) => {
-      const descriptor = openSync(directory, "r");
-      try {
-        fsyncSync(descriptor);
-      } finally {
-        closeSync(descriptor);
-      }
-    },
+    syncDirectory,
     freeBytes: (directory) => {
       const { bavail, bsize } = statfsSync(directory);
       return bavail * bsize;

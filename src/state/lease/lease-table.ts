@@ -101,18 +101,25 @@ export class LeaseTable {
   }
 
   info(lease: Lease): LeaseInfo {
-    return describe(lease, [...lease.keys].sort());
+    return describe(lease);
   }
 
-  /** All leases, without their keys, in the order of their grants. */
+  /** All leases, in the order of their grants. */
   list(): LeaseInfo[] {
-    return Array.from(this.#leases.values(), (lease) => describe(lease, []));
+    return Array.from(this.#leases.values(), describe);
   }
 }
 
-function describe(lease: Lease, keys: readonly string[]): LeaseInfo {
+function describe(lease: Lease): LeaseInfo {
   const { id, grantedTtlSeconds, remainingTtlSeconds } = lease;
-  return { id, grantedTtlSeconds, remainingTtlSeconds, keys };
+  return {
+    id,
+    grantedTtlSeconds,
+    remainingTtlSeconds,
+    get keys() {
+      return [...lease.keys].sort();
+    },
+  };
 }
 
 function idBytes(id: LeaseId): Buffer {

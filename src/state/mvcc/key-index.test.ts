@@ -15,6 +15,9 @@ function compare(
   const walked: string[] = [];
   index.walk(low, high, (key) => walked.push(key) > 0);
   expect(walked).toEqual(within);
+  const living: string[] = [];
+  index.walkLive(low, high, (key, entry) => (entry.live ? living.push(key) > 0 : true));
+  expect(living).toEqual(within.filter((key) => expected.get(key)));
   expect(index.countEntries(low, high)).toBe(within.length);
   expect(index.countLive(low, high)).toBe(within.filter((key) => expected.get(key)).length);
 }
@@ -58,6 +61,24 @@ test.each(["random", "rising", "falling"])(
     expect([index.size, index.live]).toEqual([0, 0]);
   },
 );
+
+test("a walk over live keys passes over what a large delete has left", () => {
+  const index = new KeyIndex();
+  for (let i = 0; i < 100_000; i++) {
+    const key = String(i).padStart(6, "0");
+    index.find(key);
+    index.insert(key, new KeyEntry(i, i < 70_000 ? -i - 1 : i + 1, 1, 1, undefined));
+  }
+  let visited = 0;
+  let found = "";
+  index.walkLive("000000", undefined, (key, entry) => {
+    visited++;
+    found = key;
+    return !entry.live;
+  });
+  expect(found).toBe("070000");
+  expect(visited).toBeLessThanOrEqual(513);
+});
 
 test("a walk stops where it is told to", () => {
   const index = new KeyIndex();

@@ -95,6 +95,21 @@ export class KeyIndex {
     }
   }
 
+  /**
+   * As {@link walk}, for those who want live keys: passes leaves over that have none, so that the dead keys of a
+   * large delete cost little until a compaction has swept them. Dead keys between live ones are still visited.
+   */
+  walkLive(low: string, high: string | undefined, visit: (key: string, entry: KeyEntry) => boolean): void {
+    const last = this.#lastLeafOf(low, high);
+    let at = this.#leafOf(low);
+    for (let slot = lowerBound(this.#leaves[at]!.keys, low); at <= last; at++, slot = 0) {
+      if (this.#lives[at] === 0) continue;
+      const { keys, entries } = this.#leaves[at]!;
+      const end = at === last && high !== undefined ? lowerBound(keys, high) : keys.length;
+      for (; slot < end; slot++) if (!visit(keys[slot]!, entries[slot]!)) return;
+    }
+  }
+
   #count(low: string, high: string | undefined, live: boolean): number {
     const first = this.#leafOf(low);
     const last = this.#lastLeafOf(low, high);

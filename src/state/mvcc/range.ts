@@ -8,6 +8,7 @@ import {
   RangeRequest_SortTarget as Target,
 } from "../../proto/gen/etcd/rpc_pb";
 import type { RangeSlice, SlicedRange } from "../results";
+import type { KeyEntry } from "./key-entry";
 import { type KeyRange, keyRange } from "./key-range";
 import { encodeRecord, parseRecord, recordValue, withoutValue } from "./record";
 import { type Candidate, SortedRuns } from "./sorted-runs";
@@ -164,16 +165,24 @@ export class RangeRun implements SlicedRange {
     else this.#phase = "count";
   }
 
+  /** Visits the range's keys from where the walk stopped; a reader of the newest revision need not see dead ones. */
+  #walk(visit: (key: string, entry: KeyEntry) => boolean): void {
+    const { index, writingRevision } = this.store;
+    const { high } = this.#plan.range;
+    if (this.at >= writingRevision) index.walkLive(this.#from, high, visit);
+    else index.walk(this.#from, high, visit);
+  }
+
   /** The next records in key order: at most `want`, from at most `visitsMax` keys. */
   #walkOn(want: number, visitsMax: number): { records: Uint8Array[]; visited: number; ended: boolean } {
-    const { range, keysOnly } = this.#plan;
+    const { keysOnly } = this.#plan;
     const sequences: number[] = [];
     /** Records without values that the index alone could make, by their place among all. */
     const made = new Map<number, Uint8Array>();
     let visited = 0;
     let last = "";
     let ended = true;
-    this.store.index.walk(this.#from, range.high, (key, entry) => {
+    this.#walk((key, entry) => {
       visited++;
       last = key;
       const sequence = entry.sequenceAt(this.at);
@@ -217,7 +226,7 @@ export class RangeRun implements SlicedRange {
     let ended = true;
     let last = "";
     if (!this.#countKnown) {
-      this.store.index.walk(this.#from, this.#plan.range.high, (key, entry) => {
+      this.#walk((key, entry) => {
         visited++;
         last = key;
         if (entry.sequenceAt(this.at) > 0) this.#count++;
@@ -243,7 +252,7 @@ export class RangeRun implements SlicedRange {
     let visited = 0;
     let last = "";
     let ended = true;
-    this.store.index.walk(this.#from, plan.range.high, (key, entry) => {
+    this.#walk((key, entry) => {
       visited++;
       last = key;
       const sequence = entry.sequenceAt(this.at);

@@ -124,7 +124,7 @@ export class MvccStore {
   liveKeys(range: KeyRange, from: string, keysMax: number): { keys: string[]; entries: KeyEntry[] } {
     const keys: string[] = [];
     const entries: KeyEntry[] = [];
-    this.index.walk(from, range.high, (key, entry) => {
+    this.index.walkLive(from, range.high, (key, entry) => {
       if (entry.live) {
         keys.push(key);
         entries.push(entry);
