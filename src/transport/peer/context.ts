@@ -51,6 +51,11 @@ export function warnSeldom(
   );
 }
 
+/** A cause without its numbers, which whoever sends bad input chooses: each would be a cause of its own. */
+export function withoutNumbers(reason: string): string {
+  return reason.replaceAll(/\d+/g, "#");
+}
+
 /** Tells time since something was last heard, and does not count the time that this process itself stood still. */
 export class Silence {
   #lastHeardMs: number;

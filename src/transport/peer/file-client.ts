@@ -7,7 +7,7 @@ import type { ClientReceiver, ClientStream } from "../http2/client-stream";
 import { type PeerContext, Silence } from "./context";
 import { dial, targetOf } from "./dial";
 import { checksumHeader, pieceQuery, type PieceRequest } from "./files";
-import { filePath, helloHeaders, readId, readRefusal } from "./handshake";
+import { filePath, helloHeaders, readRefusal } from "./handshake";
 import { fileConnectionIdleMs, pieceBytesMax, pieceIdleMs } from "./limits";
 
 const refusalBytesMax = 4096;
@@ -180,9 +180,4 @@ class PieceReceiver implements ClientReceiver {
     this.stream?.cancel();
     this.onAbandoned(reason);
   }
-}
-
-/** Only for the identity of an answer's sender. */
-export function isFrom(headers: ReadonlyMap<string, string>, id: MemberId): boolean {
-  return readId(headers.get("keelson-from")) === id;
 }

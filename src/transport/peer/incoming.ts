@@ -23,13 +23,7 @@ import {
   type RefusalReason,
   refusals,
 } from "./handshake";
-import {
-  helloTimeoutMs,
-  piecesAtOnceMax,
-  pingsMax,
-  streamsPerConnectionMax,
-  streamWindowBytes,
-} from "./limits";
+import { piecesAtOnceMax, pingsMax, streamsPerConnectionMax, streamWindowBytes } from "./limits";
 import type { PeerPort } from "./port";
 import type { IncomingLane } from "./presence";
 
@@ -45,6 +39,8 @@ export class IncomingConnection implements SessionHandler {
   readonly #startedMs: number;
   readonly #pings = new FrequencyLimit(pingsMax, pingPeriodMs);
   #hello: Hello | undefined;
+  /** A request came, and was answered one way or the other. */
+  #answered = false;
   #silence: Silence | undefined;
   #lane: MessageStream | undefined;
   #pieces = 0;
@@ -61,8 +57,8 @@ export class IncomingConnection implements SessionHandler {
       budget: port.budget,
       streamWindowBytes,
       failed: (reason) => {
-        // A member that dies resets its connections; only what breaks the protocol is worth a line.
-        if (this.#hello === undefined) port.warnEnded(reason, undefined, this.#address);
+        // A member that dies resets its connections, and so does one that was refused: both are known already.
+        if (!this.#answered) port.warnEnded(reason, undefined, this.#address);
       },
     });
   }
@@ -81,7 +77,7 @@ export class IncomingConnection implements SessionHandler {
     if (session.closing) return;
     const { context } = this.#port.host;
     if (this.#silence === undefined || context === undefined) {
-      if (nowMs - this.#startedMs - lateMs > helloTimeoutMs) {
+      if (nowMs - this.#startedMs - lateMs > this.#port.helloTimeoutMs) {
         this.#port.warnEnded("no introduction in time", undefined, this.#address);
         session.fail(errorCode.noError, "this is a port for members, and no member was introduced in time");
       }
@@ -95,6 +91,7 @@ export class IncomingConnection implements SessionHandler {
   }
 
   request(stream: Http2Stream, headers: RequestHeaders): void {
+    this.#answered = true;
     const [path = "", query = ""] = (headers.path ?? "").split("?", 2);
     if (headers.method === "POST" && path === messagePaths.urgent) this.#messages(stream, headers, "urgent");
     else if (headers.method === "POST" && path === messagePaths.bulk) this.#messages(stream, headers, "bulk");

@@ -9,7 +9,7 @@ import { Http2ClientSession } from "../http2/client-session";
 import type { ClientReceiver, ClientStream } from "../http2/client-stream";
 import { ByteWriter } from "./bytes";
 import { encodeMessage } from "./codec";
-import { type PeerContext, Silence, warnSeldom } from "./context";
+import { type PeerContext, Silence, warnSeldom, withoutNumbers } from "./context";
 import { dial, type PeerTarget, targetOf } from "./dial";
 import { helloHeaders, type LaneName, messagePaths, readId, readRefusal } from "./handshake";
 import {
@@ -314,17 +314,12 @@ export class Lane implements ClientReceiver {
     if (!moreUrls) this.#failures++;
     const waitMs = longestMs * (0.5 + options.rng.below(512) / 1024);
     this.#cancel = options.clock.after(waitMs, () => this.#attempt());
-    warnSeldom(
-      this.#context,
-      `${hexId(this.#to)}:${reason.replaceAll(/\d+/g, "#")}`,
-      "a member cannot be reached",
-      {
-        member: hexId(this.#to),
-        lane: this.#name,
-        urls: this.#urls,
-        reason,
-      },
-    );
+    warnSeldom(this.#context, `${hexId(this.#to)}:${withoutNumbers(reason)}`, "a member cannot be reached", {
+      member: hexId(this.#to),
+      lane: this.#name,
+      urls: this.#urls,
+      reason,
+    });
   }
 
   #pinged(): void {

@@ -31,6 +31,8 @@ export interface PeerTransportOptions {
   readonly electionTimeoutMs: number;
   /** The largest request of a client (etcd's --max-request-bytes); messages are bounded by a multiple of it. */
   readonly requestBytesMax?: number;
+  /** A connection that does not say who it is within this time is closed. Default 5 s. */
+  readonly helloTimeoutMs?: number;
   /** Absent while the member is not ready to answer; then pages are refused with 503. */
   readonly pages: () => PeerPages | undefined;
   readonly metrics?: Metrics["network"];

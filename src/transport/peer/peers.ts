@@ -60,7 +60,7 @@ class HttpPeers implements PeerTransport, PortHost {
       urls: this.#options.listenUrls,
       grpc: this.#port,
       http: this.pages.http1(),
-      firstByteTimeoutMs: helloTimeoutMs,
+      firstByteTimeoutMs: this.#options.helloTimeoutMs ?? helloTimeoutMs,
       connectionsMax,
       log: (message, fields) => this.#options.log.warn(message, { ...fields, port: "peer" }),
     });

@@ -2,10 +2,10 @@
 import type { Duplex } from "node:stream";
 import { hexId, type MemberId } from "../../ids";
 import { OutputBudget } from "../http2/output";
-import { type PeerContext, warnSeldom } from "./context";
+import { type PeerContext, warnSeldom, withoutNumbers } from "./context";
 import { answerHeaders, commonProtocol, type Hello, type RefusalReason } from "./handshake";
 import { IncomingConnection } from "./incoming";
-import { answerBytesInFlightMax } from "./limits";
+import { answerBytesInFlightMax, helloTimeoutMs } from "./limits";
 import type { PeerPageServer } from "./pages";
 import type { Presence } from "./presence";
 
@@ -35,6 +35,10 @@ export class PeerPort {
     const connection = new IncomingConnection(this, socket, () => this.#connections.delete(connection));
     this.#connections.add(connection);
     connection.start();
+  }
+
+  get helloTimeoutMs(): number {
+    return this.logging.options.helloTimeoutMs ?? helloTimeoutMs;
   }
 
   nowMs(): number {
@@ -78,6 +82,8 @@ export class PeerPort {
 
   /** One line per cause and minute about somebody who was turned away. */
   warnRefused(reason: string, hello: Hello | undefined, address: string): void {
+    // Whoever comes while this member starts is told to come again, as at every start of a cluster.
+    if (reason === "not-ready") return;
     const who = hello === undefined ? address.replace(/:\d+$/, "") : hexId(hello.from);
     warnSeldom(this.logging, `${reason}:${who}`, "the peer port refused a connection", {
       reason,
@@ -96,7 +102,7 @@ export class PeerPort {
   /** One line per cause and minute about a connection that was ended. */
   warnEnded(reason: string, from: MemberId | undefined, address: string): void {
     const who = from === undefined ? address.replace(/:\d+$/, "") : hexId(from);
-    warnSeldom(this.logging, `${reason}:${who}`, "the peer port ended a connection", {
+    warnSeldom(this.logging, `${withoutNumbers(reason)}:${who}`, "the peer port ended a connection", {
       reason,
       remoteAddress: address,
       ...(from === undefined ? {} : { from: hexId(from) }),

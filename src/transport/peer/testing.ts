@@ -24,6 +24,7 @@ export interface TestMemberOptions {
   readonly incarnation?: bigint;
   readonly clusterId?: bigint;
   readonly electionTimeoutMs?: number;
+  readonly helloTimeoutMs?: number;
   readonly metrics?: Metrics["network"];
   readonly handler?: Partial<PeerHandler>;
   readonly pages?: PeerPages;
@@ -49,6 +50,7 @@ export class TestMember implements PeerHandler {
       rng: options.rng ?? new SeededRng(Number(id)),
       log: this.log,
       electionTimeoutMs: options.electionTimeoutMs ?? 1000,
+      ...(options.helloTimeoutMs === undefined ? {} : { helloTimeoutMs: options.helloTimeoutMs }),
       pages: () => options.pages,
       ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
       fatal: (error) => this.failures.push(error),
