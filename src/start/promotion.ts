@@ -17,6 +17,8 @@ const expected: ReadonlySet<string> = new Set<string>([
   refusals.learnerNotReady.text,
   refusals.noLeader.text,
   refusals.memberNotFound.text,
+  // Its own state learns of the promotion a moment later than the leader.
+  refusals.memberNotLearner.text,
 ]);
 
 /** Resolves when this member is a voter, or stops. */

@@ -36,7 +36,15 @@ export interface CallOptions {
 }
 
 /** The connection broke before the server answered: nobody can say what happened to the request. */
-export class ConnectionLost extends Error {}
+export class ConnectionLost extends Error {
+  constructor(
+    message: string,
+    /** False when the server certainly never saw the request. */
+    readonly sent: boolean = true,
+  ) {
+    super(message);
+  }
+}
 
 export function methodPath(method: DescMethod): string {
   return `/${method.parent.typeName}/${method.name}`;
@@ -81,6 +89,9 @@ export interface RawReply {
 export class GrpcClient {
   readonly #session: ClientHttp2Session;
   #broken = false;
+  #connected = false;
+  /** The server's last word about which streams it took, when it goes away. */
+  #lastTaken: number | undefined;
   #reason: string | undefined;
 
   constructor(readonly url: string) {
@@ -90,7 +101,11 @@ export class GrpcClient {
       this.#broken = true;
       this.#reason ??= String(error);
     });
-    this.#session.on("goaway", (code, _last, data) => {
+    this.#session.on("connect", () => {
+      this.#connected = true;
+    });
+    this.#session.on("goaway", (code, last, data) => {
+      this.#lastTaken = Math.min(this.#lastTaken ?? last, last);
       this.#reason ??= `GOAWAY ${code} ${data === undefined ? "" : Buffer.from(data).toString()}`;
     });
     this.#session.on("close", () => {
@@ -100,6 +115,19 @@ export class GrpcClient {
 
   get broken(): boolean {
     return this.#broken;
+  }
+
+  /** The server takes no new requests on this connection. */
+  get leaving(): boolean {
+    return this.#broken || this.#lastTaken !== undefined;
+  }
+
+  /** Whether the server can have seen what was sent on a stream. */
+  #seen(stream: ClientHttp2Stream): boolean {
+    if (!this.#connected || stream.id === undefined || stream.rstCode === constants.NGHTTP2_REFUSED_STREAM) {
+      return false;
+    }
+    return this.#lastTaken === undefined || stream.id <= this.#lastTaken;
   }
 
   get session(): ClientHttp2Session {
@@ -132,7 +160,7 @@ export class GrpcClient {
     try {
       stream = this.open(path, options.headers);
     } catch (error) {
-      return Promise.reject(new ConnectionLost(String(error)));
+      return Promise.reject(new ConnectionLost(String(error), false));
     }
     let httpStatus: number | undefined;
     let status: Status | undefined;
@@ -162,7 +190,8 @@ export class GrpcClient {
     stream.on("close", () => {
       clearTimeout(timer);
       if (httpStatus === undefined && this.#broken) {
-        reject(new ConnectionLost(`connection lost: ${this.#reason ?? "closed by the server"}`));
+        const reason = this.#reason ?? "closed by the server";
+        reject(new ConnectionLost(`connection lost: ${reason}`, this.#seen(stream)));
       } else
         resolve({ httpStatus, status, frames, reset: stream.rstCode === 0 ? undefined : stream.rstCode });
     });
@@ -194,6 +223,7 @@ export class GrpcClient {
       }
       throw new ConnectionLost(
         `no status: HTTP ${String(reply.httpStatus)}, reset ${String(reply.reset)}, ${reply.frames.length} frames`,
+        reply.reset !== constants.NGHTTP2_REFUSED_STREAM,
       );
     }
     if (reply.status.code !== 0) return { ok: false, ...reply.status };
