@@ -144,6 +144,79 @@ export async function runH2load(server: Server, load: EqualCalls, scratch: strin
   };
 }
 
+/** A load of equal calls for a time, over several members alike. */
+export interface EqualCallsOverMembers {
+  readonly path: string;
+  readonly message: Uint8Array;
+  readonly seconds: number;
+  /** To each member. */
+  readonly connections: number;
+  readonly inFlight: number;
+}
+
+/**
+ * Runs one h2load for each member, side by side, for the same time. What is in flight at the end may or may not have
+ * an answer, so the revision is checked within that margin.
+ */
+export async function runH2loadOverMembers(
+  servers: readonly Server[],
+  load: EqualCallsOverMembers,
+  scratch: string,
+): Promise<LoadResult> {
+  const body = Buffer.alloc(5 + load.message.length);
+  body.writeUInt32BE(load.message.length, 1);
+  body.set(load.message, 5);
+  const bodyPath = join(scratch, "request.bin");
+  await Bun.write(bodyPath, body);
+  const [first] = servers;
+  const before = await revisionOf(first!);
+  const probe = await startProbe(targetOf(first!));
+  const cpuOf = (): number => servers.reduce((sum, { pid }) => sum + processCpuMs(pid), 0);
+  const serverCpuBefore = cpuOf();
+  const runs = await Promise.all(
+    servers.map((server) =>
+      runProcess([
+        ensureH2load(),
+        ...`-D ${load.seconds} -c ${load.connections} -m ${load.inFlight}`.split(" "),
+        "-d",
+        bodyPath,
+        "-H",
+        "content-type: application/grpc",
+        "-H",
+        "te: trailers",
+        `${server.url}${load.path}`,
+      ]),
+    ),
+  );
+  const serverCpuMs = cpuOf() - serverCpuBefore;
+  const { longestStallMs } = await probe.stop();
+  const failures: string[] = [];
+  let succeeded = 0;
+  for (const { output, errors, exitCode } of runs) {
+    const count = Number(/(\d+) succeeded/.exec(output)?.[1] ?? Number.NaN);
+    const bad = Number(/succeeded, (\d+) failed/.exec(output)?.[1] ?? Number.NaN);
+    if (exitCode !== 0 || !(count > 0)) failures.push(`h2load ended with ${exitCode}: ${errors || output}`);
+    if (bad !== 0) failures.push(`${bad} calls failed`);
+    succeeded += count;
+  }
+  const advanced = (await revisionOf(first!)) - before;
+  const inFlight = servers.length * load.connections * load.inFlight;
+  if (advanced < succeeded || advanced > succeeded + inFlight) {
+    failures.push(`the revision advanced by ${advanced} after ${succeeded} successes`);
+  }
+  const shares = runs.map(({ cpuMs, elapsedMs }) => cpuMs / elapsedMs);
+  return {
+    operations: succeeded,
+    perSecond: succeeded / load.seconds,
+    latencyMs: undefined,
+    serverCpuMicroseconds: (serverCpuMs * 1000) / Math.max(1, succeeded),
+    generatorShare: Math.max(...shares),
+    saturated: shares.some((share) => share >= saturatedShare),
+    stallMs: longestStallMs,
+    failures,
+  };
+}
+
 interface BenchReport {
   readonly passed: boolean;
   readonly succeeded: number;

@@ -11,6 +11,7 @@ import Table from "cli-table3";
 
 import { nearestName } from "../../src/command/nearest";
 import { ensureEtcd } from "../tools/etcd";
+import { type Cluster, startCluster } from "../tools/cluster";
 import { repositoryDir } from "../tools/install";
 import { type Server, startEtcd, startKeelson } from "../tools/server";
 import { type Bench, type Measure, type Outcome, type Row, type Scenario, scenarios } from "./scenarios";
@@ -62,6 +63,7 @@ async function sample(scenario: Scenario, kind: Kind, quick: boolean): Promise<O
   mkdirSync(parent, { recursive: true });
   const scratch = mkdtempSync(join(parent, "bench-"));
   const started: Server[] = [];
+  const clusters: Cluster[] = [];
   let lastStartMs = 0;
   const bench: Bench = {
     scratch,
@@ -79,10 +81,22 @@ async function sample(scenario: Scenario, kind: Kind, quick: boolean): Promise<O
       started.push(server);
       return server;
     },
+    async startCluster(flags = []) {
+      const cluster = await startCluster({
+        size: 3,
+        kind,
+        fsync: true,
+        directory: join(scratch, "cluster"),
+        flags: kind === "etcd" ? flags : [...flags, "--log-level", "warn"],
+      });
+      clusters.push(cluster);
+      return cluster;
+    },
   };
   try {
     return await scenario.run(bench);
   } finally {
+    for (const cluster of clusters) await cluster.stop();
     for (const server of started) if (server.exited === undefined) await server.stop();
     rmSync(scratch, { recursive: true, force: true });
   }

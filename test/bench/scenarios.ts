@@ -12,7 +12,9 @@ import {
   StatusRequestSchema,
   StatusResponseSchema,
 } from "../../src/proto/gen/etcd/rpc_pb";
+import type { Cluster } from "../tools/cluster";
 import type { Server } from "../tools/server";
+import { clusterScenarios } from "./cluster-scenarios";
 import { type LoadResult, runBench, runH2load, targetOf } from "./load";
 
 /** One number for one row of the table. */
@@ -43,6 +45,8 @@ export interface Row {
 /** What a scenario may use: one kind of server on one data directory, started when it asks. */
 export interface Bench {
   start(flags?: readonly string[]): Promise<Server>;
+  /** Three members side by side, each syncing its log. */
+  startCluster(flags?: readonly string[]): Promise<Cluster>;
   /** Time from the process's start until it serves, in milliseconds. */
   readonly lastStartMs: number;
   readonly scratch: string;
@@ -324,6 +328,7 @@ export const scenarios: readonly Scenario[] = [
     ],
     run: compactionCycles,
   },
+  ...clusterScenarios,
 ];
 
 async function bigRangeBesidePuts(

@@ -21,6 +21,8 @@ export interface ClusterOptions {
   /** Names by position: m1, m2, ... by default. */
   readonly name?: (position: number) => string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where the members' folders lie; a new scratch folder by default. */
+  readonly directory?: string;
   /** Whether a reference etcd syncs its files. */
   readonly fsync?: boolean;
 }
@@ -163,7 +165,7 @@ export class Cluster {
     const subject = process.env["KEELSON_TEST_SUBJECT"] === "etcd" ? "etcd" : "keelson";
     this.kind = options.kind ?? subject;
     this.token = options.token ?? "etcd-cluster";
-    this.#directory = scratchDir(`cluster-${this.kind}`);
+    this.#directory = options.directory ?? scratchDir(`cluster-${this.kind}`);
   }
 
   /** Makes room for one more member, which is not started. */
