@@ -69,6 +69,9 @@ function summary({ judgement, perSecond, seconds: took }: RunResult): string {
   );
 }
 
+// Ends what was started, too: the members are killed when this process ends.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+
 let passed = 0;
 let failed = 0;
 for (let round = 0; round < rounds; round++) {
