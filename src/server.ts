@@ -126,7 +126,9 @@ async function startLocked(
     sampleMember(metrics, member);
     metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
     const ready = member.ready();
-    const late = !(await inTime(ready, options.clusterReadyTimeoutMs));
+    const compared = options.initialCorruptCheck ? member.consistency.checkBeforeServing() : undefined;
+    const [known] = await Promise.all([inTime(ready, options.clusterReadyTimeoutMs), compared]);
+    const late = !known;
     if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
     keepJoining(options.dataDirectory, member, disk, log, fatal);
     return await openDoors(options, log, fatal, lock, member, metrics, late ? ready : undefined);
@@ -243,6 +245,8 @@ function startMember(
       watchProgressIntervalMs: options.watchProgressNotifyIntervalMs,
       leaseCheckpoints: options.leaseCheckpoint,
       warningApplyMs: options.warningApplyMs,
+      corruptCheckIntervalMs: options.corruptCheckIntervalMs,
+      compactHashCheckIntervalMs: options.compactHashCheckIntervalMs,
     },
     {
       clock: systemClock,

@@ -17,6 +17,7 @@ import { WatchHub } from "../watch/hub";
 import { Applier, commandVersion } from "./applier";
 import { consensusOf } from "./consensus-of";
 import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
+import { Consistency } from "./consistency";
 import { Exchange } from "./exchange";
 import { HandOver } from "./hand-over";
 import { Headers } from "./headers";
@@ -52,6 +53,7 @@ export class Member {
   readonly space: SpaceGuard;
   readonly housekeeping: Housekeeping;
   readonly snapshots: Snapshots;
+  readonly consistency: Consistency;
   /** Questions to other members, and the methods that this one answers. */
   readonly calls: PeerCalls;
   /** Milliseconds after which a proposal or linearizable read gives up (reference etcd-wire 1). */
@@ -218,6 +220,13 @@ export class Member {
       logFull: (full) => this.#logFull(full),
       fatal: (error) => this.#fatal(error),
     });
+    this.consistency = new Consistency({
+      member: this,
+      clock,
+      intervalMs: options.corruptCheckIntervalMs ?? 0,
+      compactionIntervalMs: options.compactHashCheckIntervalMs ?? 0,
+      report: (level, message, fields) => events.log(level, message, fields),
+    });
     this.snapshots = new Snapshots({
       member: this,
       ports,
@@ -280,6 +289,7 @@ export class Member {
     this.space.measure();
     this.housekeeping.start();
     this.snapshots.start();
+    this.consistency.start();
     this.#raft.tick();
     this.#loop.wake();
   }

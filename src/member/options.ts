@@ -42,6 +42,10 @@ export interface MemberOptions {
   readonly strictReconfiguration?: boolean;
   /** Learners at a time (etcd's --max-learners); absent: 1. */
   readonly learnersMax?: number;
+  /** How often a leader compares all members' data (etcd's --corrupt-check-time); absent or 0: never. */
+  readonly corruptCheckIntervalMs?: number;
+  /** How often a leader looks whether a compaction is to be compared; absent or 0: never. */
+  readonly compactHashCheckIntervalMs?: number;
   /** The size at which a segment of the log ends; absent: the log's own default. */
   readonly logSegmentBytes?: number;
 }

@@ -51,6 +51,7 @@ export class KvService {
   async range(request: RangeRequest, call: Call): Promise<EncodedMessage> {
     checkRange(request);
     if (!request.serializable) await this.#member.linearizable();
+    this.#refuseWhenDamaged();
     const { state, headers } = this.#member;
     if (request.rangeEnd.length > 0 && state.rangeCost(request) > rangeAtOnceKeysMax) {
       return this.#largeRanges.pass(() => this.#rangeInSlices(request, call));
@@ -60,6 +61,11 @@ export class KvService {
     if (records.length > 0) chunks.push(encodeRecords(rangeRecordTag, records));
     if (count > 0 || more) chunks.push(encodeRangeEnd(more, count));
     return new EncodedMessage(chunks);
+  }
+
+  /** Stricter than etcd, whose members go on answering from data that is known to differ from the others'. */
+  #refuseWhenDamaged(): void {
+    if (this.#member.consistency.damaged) throw refuse("corrupt");
   }
 
   async #rangeInSlices(request: RangeRequest, call: Call): Promise<EncodedMessage> {
@@ -96,6 +102,7 @@ export class KvService {
       checkRange(request);
       refuseUnstreamable(request);
       if (!request.serializable) await this.#member.linearizable();
+      this.#refuseWhenDamaged();
       const sliced = this.#member.state.rangeSliced(request);
       try {
         await this.#sendChunks(sliced, stream, call);
@@ -152,6 +159,7 @@ export class KvService {
     checkTxn(request, this.#options.txnOpsMax);
     if (isReadOnlyTxn(request)) {
       if (!isSerializableTxn(request)) await this.#member.linearizable();
+      this.#refuseWhenDamaged();
       return this.#readTxn(request, call);
     }
     const result = await this.#member.write({ case: "txn", value: request }, "txn");
