@@ -108,8 +108,10 @@ describe.skipIf(calibrating)("a member that begins wrongly beside a running clus
     const other = new Cluster({ size: 0 });
     const lost = await other.newMember();
     const begin = [
-      ...["--name", "m3", "--initial-advertise-peer-urls", m3.peerUrl],
-      ...["--initial-cluster", listed(m1, m2, m3), "--initial-cluster-token", "another"],
+      "--name=m3",
+      `--initial-advertise-peer-urls=${m3.peerUrl}`,
+      `--initial-cluster=${listed(m1, m2, m3)}`,
+      "--initial-cluster-token=another",
     ];
     const line = await refusedLine(lost, { begin });
     expect(line).toContain("cluster ID mismatch");
