@@ -6,7 +6,7 @@ export const queueMessagesMax = { urgent: 16_384, bulk: 65_536 } as const;
 /** The same while there is no connection yet. */
 export const dialingQueueBytesMax = 4 * 1024 ** 2;
 /** A queue's memory above this is given back when the queue is empty. */
-export const queueBytesKept = 1024 ** 2;
+export const queueBytesKept = 4 * 1024 ** 2;
 /** Answers and questions above this travel with the appends, so that heartbeats never wait behind them. */
 export const urgentMessageBytesMax = 16 * 1024;
 /** The longest message, unless a client's request may be longer. */
