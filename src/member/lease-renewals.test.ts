@@ -151,3 +151,21 @@ test("[#12528] L8 a deposed leader revokes nothing that the next one keeps", () 
   expect(old.state.lease(id)).toBeDefined();
   expect(cluster.fatal()).toEqual([]);
 });
+
+test("L14 a renewal that a leader makes before it knows of the revoke is answered as void", () => {
+  const cluster = granted(30);
+  const leader = cluster.leader();
+  const [follower] = cluster.followers();
+  // Its own disk keeps the leader from applying what the others have committed.
+  const release = cluster.node(leader.id).world.holdSyncs();
+  const revoke = {
+    case: "leaseRevoke",
+    value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: 0n },
+  } as const;
+  cluster.clock.settle(follower!.write(revoke));
+  expect(leader.state.lease(id)).toBeDefined();
+  const answer = renewed(follower!);
+  cluster.clock.run(100);
+  release();
+  expect(cluster.clock.settle(answer)).toBe(0);
+});

@@ -157,9 +157,19 @@ export class LeaseRenewals {
     const { keeper } = this.#parts;
     const { term } = keeper;
     if (term === undefined) throw refuse("notLeader");
-    const renewed = decodeIds(body).map((id) => keeper.renew(id));
+    const ids = decodeIds(body);
+    const renewed = ids.map((id) => keeper.renew(id));
     if (renewed.some((outcome) => typeof outcome === "number")) await this.#proveLeadership(term);
-    return encodeIds(renewed.map((outcome) => (typeof outcome === "number" ? BigInt(outcome) : askAlone)));
+    return encodeIds(
+      renewed.map((outcome, i) =>
+        typeof outcome === "number" ? this.#afterProof(ids[i]!, outcome) : askAlone,
+      ),
+    );
+  }
+
+  /** The proof waits for entries that were committed before: a revoke among them makes the renewal void. */
+  #afterProof(id: LeaseId, ttlSeconds: number): bigint {
+    return this.#parts.keeper.remaining(id) === undefined ? 0n : BigInt(ttlSeconds);
   }
 
   /** A read round that begins now is answered in this term only by a member that still leads. */
@@ -192,7 +202,7 @@ export class LeaseRenewals {
       return 0;
     }
     await this.#proveLeadership(term);
-    return outcome;
+    return Number(this.#afterProof(id, outcome));
   }
 
   /**

@@ -1,7 +1,7 @@
 /**
- * An obvious model of the key-value store: every version ever written in one list, every answer computed from it
- * by looking at all of them. Slow, without indexes, slices or storage; what it says is what etcd-wire section 8
- * says. Tests compare the real thing with it.
+ * An obvious model of the key-value store: every version ever written in one list, and again by key; every answer
+ * is computed from them by looking. Without slices or storage; what it says is what etcd-wire section 8 says. Tests
+ * compare the real thing with it.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { RefusalName } from "../../src/errors";
@@ -69,8 +69,17 @@ function text(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("latin1");
 }
 
+const records = new WeakMap<ModelVersion, string>();
+
 /** The stored form of a version, by way of the protobuf library. */
 export function modelRecord(version: ModelVersion, keysOnly = false): string {
+  if (keysOnly) return encodeRecord(version, true);
+  let record = records.get(version);
+  if (record === undefined) records.set(version, (record = encodeRecord(version, false)));
+  return record;
+}
+
+function encodeRecord(version: ModelVersion, keysOnly: boolean): string {
   const dead = version.version === 0;
   return text(
     toBinary(
@@ -93,6 +102,9 @@ export function modelRecord(version: ModelVersion, keysOnly = false): string {
 
 export class KvModel {
   readonly versions: ModelVersion[] = [];
+  readonly #byKey = new Map<string, ModelVersion[]>();
+  /** Every key that ever was, sorted. */
+  #keys: string[] = [];
   readonly leases = new Map<bigint, { granted: number; remaining: number }>();
   revision = 1;
   compacted = -1;
@@ -105,11 +117,35 @@ export class KvModel {
 
   /** The live versions in a range at a revision, in key order. */
   live(key: string, end: string, revision: number): ModelVersion[] {
-    const newest = new Map<string, ModelVersion>();
-    for (const version of this.versions) if (version.main <= revision) newest.set(version.key, version);
-    return [...newest.values()]
-      .filter((version) => version.version > 0 && within(version.key, key, end))
-      .sort((a, b) => (a.key < b.key ? -1 : 1));
+    const found: ModelVersion[] = [];
+    for (const candidate of end === "" ? [key] : this.#keys) {
+      if (!within(candidate, key, end)) continue;
+      const version = this.#byKey.get(candidate)?.findLast(({ main }) => main <= revision);
+      if (version !== undefined && version.version > 0) found.push(version);
+    }
+    return found;
+  }
+
+  /** The version just before a revision, a tombstone included. */
+  before(key: string, revision: number): ModelVersion | undefined {
+    return this.#byKey.get(key)?.findLast(({ main }) => main < revision);
+  }
+
+  #write(version: ModelVersion): void {
+    this.versions.push(version);
+    const versions = this.#byKey.get(version.key);
+    if (versions !== undefined) {
+      versions.push(version);
+      return;
+    }
+    this.#byKey.set(version.key, [version]);
+    this.#keys.push(version.key);
+    this.#keys.sort();
+  }
+
+  /** Takes back everything behind the first `count` versions. */
+  #takeBack(count: number): void {
+    while (this.versions.length > count) this.#byKey.get(this.versions.pop()!.key)!.pop();
   }
 
   /** Versions of revisions from..to, in the order in which they were written. */
@@ -140,6 +176,12 @@ export class KvModel {
     if (asked > this.revision) return "futureRev";
     const at = asked <= 0 ? this.revision : asked;
     return at < this.compacted ? "compacted" : this.#range(request, at);
+  }
+
+  /** As a member answered whose newest revision was `at`, whatever was compacted since. */
+  rangeAt(request: RangeRequest, at: number): ModelRange {
+    const asked = Number(request.revision);
+    return { ...this.#range(request, asked > 0 ? asked : at), revision: at };
   }
 
   #range(request: RangeRequest, at: number): ModelRange {
@@ -192,7 +234,7 @@ export class KvModel {
       return result;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      this.versions.length = before;
+      this.#takeBack(before);
       return { kind: "refused", name: error.refusal, revision: this.revision };
     } finally {
       this.#sub = 0;
@@ -249,7 +291,7 @@ export class KvModel {
       throw new Refused("keyNotFound");
     if (unknownLease) throw new Refused("leaseNotFound");
     const main = this.revision + 1;
-    this.versions.push({
+    this.#write({
       key,
       main,
       sub: this.#sub++,
@@ -266,7 +308,7 @@ export class KvModel {
     const gone = this.live(key, end, this.#newest);
     for (const { key: dead } of gone) {
       const main = this.revision + 1;
-      this.versions.push({ key: dead, main, sub: this.#sub++, create: 0, version: 0, value: "", lease: 0n });
+      this.#write({ key: dead, main, sub: this.#sub++, create: 0, version: 0, value: "", lease: 0n });
     }
     const previous = withPrevious ? gone.map((version) => modelRecord(version)) : [];
     return { kind: "delete-range", revision: this.#newest, deleted: gone.length, previous };

@@ -94,6 +94,13 @@ export class SimulatedDatabases {
     }
   }
 
+  /** Lets everything go, at the end of a run. */
+  dispose(): void {
+    const entries = [...this.#entries.values()];
+    this.#entries.clear();
+    for (const { database } of entries) database?.close();
+  }
+
   /** Whether the file from which the database was made is still what it was. */
   #isIntact(path: string, { base }: Entry): boolean {
     if (!this.#disk.list(dirname(path)).includes(basename(path))) return false;

@@ -46,6 +46,8 @@ export interface SimulatedDiskOptions {
   readonly budgetBytes?: number;
   /** Syncs stay under way until {@link SimulatedDisk.completeSync} is called. */
   readonly manualSync?: boolean;
+  /** Decides when a sync completes: calls back then. What was written after it began is not covered. */
+  readonly scheduleSync?: (complete: () => void) => void;
 }
 
 function apply(content: Uint8Array<ArrayBuffer>, operation: FileOperation): Uint8Array<ArrayBuffer> {
@@ -79,6 +81,7 @@ interface RunningSync {
 export class SimulatedDisk implements Disk {
   readonly #rng: Rng;
   readonly #manualSync: boolean;
+  readonly #scheduleSync: SimulatedDiskOptions["scheduleSync"];
   #directories = new Map<string, Directory>();
   #running: RunningSync[] = [];
   /** Grows with each restart: file handles of an earlier life are dead. */
@@ -93,6 +96,7 @@ export class SimulatedDisk implements Disk {
   constructor(rng: Rng, options: SimulatedDiskOptions = {}) {
     this.#rng = rng;
     this.#manualSync = options.manualSync ?? false;
+    this.#scheduleSync = options.scheduleSync;
     this.budgetBytes = options.budgetBytes ?? Number.POSITIVE_INFINITY;
   }
 
@@ -269,8 +273,9 @@ export class SimulatedDisk implements Disk {
       this.#step();
       const grown = apply(inode.current, operation);
       if (
+        this.budgetBytes !== Number.POSITIVE_INFINITY &&
         grown.length > inode.current.length &&
-        this.#usedBytes() + grown.length - inode.current.length > this.budgetBytes
+        this.usedBytes + grown.length - inode.current.length > this.budgetBytes
       ) {
         this.#overflow(inode, operation);
         throw errno("ENOSPC", "no space left on the simulated disk");
@@ -295,7 +300,17 @@ export class SimulatedDisk implements Disk {
         }
         const running = { inode, operations: inode.unsynced.slice(), done: Promise.withResolvers<void>() };
         if (this.#manualSync) this.#running.push(running);
-        else this.#finishSync(running);
+        else if (this.#scheduleSync === undefined) this.#finishSync(running);
+        else {
+          this.#running.push(running);
+          this.#scheduleSync(() => {
+            const at = this.#running.indexOf(running);
+            // A crash ended it.
+            if (at === -1) return;
+            this.#running.splice(at, 1);
+            this.#finishSync(running);
+          });
+        }
         return running.done.promise;
       },
       truncate: (size) => change({ kind: "truncate", size }),
@@ -313,7 +328,7 @@ export class SimulatedDisk implements Disk {
   /** A write that meets the full disk leaves the part that fitted. */
   #overflow(inode: Inode, operation: FileOperation): void {
     if (operation.kind !== "write") return;
-    const room = inode.current.length + this.budgetBytes - this.#usedBytes() - operation.offset;
+    const room = inode.current.length + this.budgetBytes - this.usedBytes - operation.offset;
     if (room <= 0) return;
     const part: FileOperation = { ...operation, bytes: operation.bytes.subarray(0, room) };
     inode.current = apply(inode.current, part);
@@ -336,7 +351,8 @@ export class SimulatedDisk implements Disk {
     done.resolve();
   }
 
-  #usedBytes(): number {
+  /** Of all files together. */
+  get usedBytes(): number {
     let used = 0;
     for (const inode of this.#inodes()) used += inode.current.length;
     return used;
@@ -406,7 +422,7 @@ export class SimulatedDisk implements Disk {
   }
 
   freeBytes(_directory: string): number {
-    return Math.max(0, this.budgetBytes - this.#usedBytes());
+    return Math.max(0, this.budgetBytes - this.usedBytes);
   }
 
   /** What a reader sees in a file, for tests that damage it. */
@@ -433,6 +449,22 @@ export class SimulatedDisk implements Disk {
     this.damage(path, (content) => {
       content[offset] = content[offset]! ^ (1 << bit);
     });
+  }
+
+  /** What would be left if power failed now and took everything that was not synced. */
+  durableCopy(): SimulatedDisk {
+    const copy = new SimulatedDisk(this.#rng);
+    for (const [path, directory] of this.#directories) {
+      const target = copy.#directory(path);
+      for (const [name, { durable }] of directory.durable) {
+        const inode = new Inode();
+        inode.current = durable.slice();
+        inode.durable = durable.slice();
+        target.current.set(name, inode);
+        target.durable.set(name, inode);
+      }
+    }
+    return copy;
   }
 
   /** A disk with the same content, all of it synced. */

@@ -1,0 +1,394 @@
+/**
+ * The rules of consensus (R1–R15), watched from outside: at what members say, at what their logs acknowledged as
+ * durable, and at where they stand after each event.
+ */
+import { voterSets } from "../../src/consensus/configuration";
+import type { Status } from "../../src/consensus/raft";
+import { quorumHolds } from "../../src/consensus/quorum";
+import type { Entry, Ready } from "../../src/consensus/types";
+import type { LogIndex, MemberId, Term } from "../../src/ids";
+import type { PeerMessage } from "../../src/member/peer-message";
+import type { DurableLog, LogBatch } from "../../src/storage/wal/types";
+import type { SimulatedHost } from "./host";
+import { sameBytes, type Truth } from "./truth";
+import { claim } from "./violation";
+
+/** What is known about one host, over all its lives. */
+interface Standing {
+  readonly host: SimulatedHost;
+  life: number;
+  /** As of the last event of this life. */
+  status: Status | undefined;
+  revision: number;
+  /** Terms of the entries that consensus handed out, by index; and of those that the log acknowledged. */
+  handedOut: Term[];
+  durable: Term[];
+  durableTerm: Term;
+  durableVote: MemberId;
+  /** When a leader was last heard, on the host's own clock. */
+  heardLeaderMs: number;
+}
+
+export interface RefereeCounts {
+  elections: number;
+  leaderships: number;
+  committed: number;
+  configurationChanges: number;
+  installs: number;
+  votesChecked: number;
+  preVotes: number;
+}
+
+export class Referee {
+  readonly counts: RefereeCounts = {
+    elections: 0,
+    leaderships: 0,
+    committed: 0,
+    configurationChanges: 0,
+    installs: 0,
+    votesChecked: 0,
+    preVotes: 0,
+  };
+  readonly #truth: Truth;
+  readonly #trace: (host: SimulatedHost, what: string) => void;
+  readonly #standings = new Map<SimulatedHost, Standing>();
+  readonly #byId = new Map<MemberId, Standing>();
+  /** R1: who led each term, and in which life. */
+  readonly #leaders = new Map<Term, string>();
+  /** R3: by index, what was seen there: an entry, and the term before it. */
+  readonly #seen: (undefined | { readonly entry: Entry; readonly before: Term | undefined }[])[] = [];
+  /** The highest index that some leader called committed. */
+  committed: LogIndex = 0;
+  #termBefore: Term = 0;
+
+  constructor(truth: Truth, trace: (host: SimulatedHost, what: string) => void) {
+    this.#truth = truth;
+    this.#trace = trace;
+  }
+
+  #standing(host: SimulatedHost): Standing {
+    let standing = this.#standings.get(host);
+    if (standing === undefined) {
+      standing = {
+        host,
+        life: 0,
+        status: undefined,
+        revision: 0,
+        handedOut: [],
+        durable: [],
+        durableTerm: 0,
+        durableVote: 0n,
+        heardLeaderMs: Number.NEGATIVE_INFINITY,
+      };
+      this.#standings.set(host, standing);
+    }
+    return standing;
+  }
+
+  status(host: SimulatedHost): Status | undefined {
+    const standing = this.#standings.get(host);
+    return standing !== undefined && standing.life === host.life && host.state === "up"
+      ? standing.status
+      : undefined;
+  }
+
+  /** The leader of the highest term, as far as it knows itself. */
+  leader(): SimulatedHost | undefined {
+    let found: Standing | undefined;
+    for (const standing of this.#standings.values()) {
+      const status = this.status(standing.host);
+      if (status?.role !== "leader") continue;
+      if (found === undefined || status.term > found.status!.term) found = standing;
+    }
+    return found?.host;
+  }
+
+  /** P1 and R8 over a restart: the log still has whatever it once called durable. */
+  logOpened(host: SimulatedHost, log: DurableLog): void {
+    const standing = this.#standing(host);
+    const { durable } = standing;
+    claim(
+      log.lastIndex >= durable.length - 1,
+      () => `P1: the log of ${host.name} ends at ${log.lastIndex}, ${durable.length - 1} was acknowledged`,
+    );
+    const terms: Term[] = [];
+    const first = log.firstIndex - 1;
+    for (let index = first; index <= log.lastIndex; index++) {
+      const term = log.term(index);
+      claim(
+        index === first || index >= durable.length || durable[index] === term,
+        () => `P1: entry ${index} of ${host.name} was acknowledged with term ${durable[index]}, now ${term}`,
+      );
+      if (term !== undefined) terms[index] = term;
+    }
+    standing.handedOut = terms;
+    standing.durable = terms.slice();
+  }
+
+  durable(host: SimulatedHost, { entries, hardState, snapshot }: LogBatch): void {
+    const standing = this.#standing(host);
+    if (snapshot !== undefined) {
+      this.counts.installs++;
+      this.#trace(host, `snapshot ${snapshot.index} is in the log`);
+      // Entries behind it stay when the log agrees with it there.
+      for (const terms of [standing.durable, standing.handedOut]) {
+        if (terms[snapshot.index] !== snapshot.term) terms.length = snapshot.index;
+        terms[snapshot.index] = snapshot.term;
+      }
+    }
+    const first = entries[0];
+    if (first !== undefined) {
+      standing.durable.length = first.index;
+      for (const entry of entries) {
+        standing.durable.push(entry.term);
+        // Founders write their first entries past consensus.
+        standing.handedOut[entry.index] ??= entry.term;
+      }
+    }
+    if (hardState !== undefined) {
+      standing.durableTerm = hardState.term;
+      standing.durableVote = hardState.vote;
+    }
+  }
+
+  ready(host: SimulatedHost, { entries, committed }: Ready): void {
+    const standing = this.#standing(host);
+    const { handedOut } = standing;
+    const first = entries[0];
+    if (first !== undefined) {
+      const status = standing.status;
+      if (status?.role === "leader" && first.term === status.term) {
+        claim(first.index >= handedOut.length, `R2: leader ${host.name} overwrites its entry ${first.index}`);
+      }
+      if (first.index < handedOut.length) handedOut.length = first.index;
+      for (const entry of entries) {
+        this.#check(entry, handedOut[entry.index - 1], host);
+        handedOut[entry.index] = entry.term;
+      }
+    }
+    for (const entry of committed) {
+      claim(
+        standing.durable[entry.index] === entry.term,
+        () => `R8: ${host.name} may apply ${entry.index} before its own log has it`,
+      );
+      this.#truth.commit(entry, host.name);
+    }
+  }
+
+  /** R3 */
+  #check(entry: Entry, before: Term | undefined, host: SimulatedHost): void {
+    const seen = (this.#seen[entry.index] ??= []);
+    const known = seen.find((one) => one.entry.term === entry.term);
+    if (known === undefined) {
+      seen.push({ entry, before });
+      return;
+    }
+    const same =
+      known.entry === entry || (known.entry.kind === entry.kind && sameBytes(known.entry.data, entry.data));
+    claim(same, () => `R3: ${entry.index}/${entry.term} has another content at ${host.name}`);
+    claim(
+      known.before === before || known.before === undefined || before === undefined,
+      () =>
+        `R3: ${entry.index}/${entry.term} follows term ${before} at ${host.name}, elsewhere ${known.before}`,
+    );
+  }
+
+  /** R7 and R8 at the moment when a message leaves. */
+  leaves(host: SimulatedHost, message: PeerMessage): void {
+    const { durable, durableTerm, durableVote } = this.#standing(host);
+    switch (message.kind) {
+      case "vote":
+      case "append":
+      case "heartbeat":
+        claim(
+          durableTerm >= message.term,
+          () => `R7: ${host.name} says ${message.kind} in a term not on disk`,
+        );
+        return;
+      case "vote-answer":
+        claim(durableTerm >= message.term, () => `R7: ${host.name} answers in a term that is not on disk`);
+        if (message.granted && durableTerm === message.term) {
+          this.counts.votesChecked++;
+          claim(durableVote === message.to, () => `R7: ${host.name} reveals a vote that is not on disk`);
+        }
+        return;
+      case "append-answer":
+        claim(
+          durableTerm >= message.term,
+          () => `R7: ${host.name} acknowledges in a term that is not on disk`,
+        );
+        if (message.accepted && durableTerm === message.term) {
+          claim(
+            durable.length > message.index,
+            () => `R8: ${host.name} acknowledges ${message.index}, its disk ends at ${durable.length - 1}`,
+          );
+        }
+        return;
+      default:
+    }
+  }
+
+  arrives(host: SimulatedHost, message: PeerMessage): void {
+    this.#termBefore = host.member?.status().term ?? 0;
+    if (message.kind === "append" || message.kind === "heartbeat") {
+      if (message.term >= this.#termBefore) this.#standing(host).heardLeaderMs = host.monotonicMs();
+    }
+  }
+
+  /** R11 */
+  arrived(host: SimulatedHost, message: PeerMessage): void {
+    if (message.kind !== "pre-vote" && message.kind !== "vote") return;
+    this.counts.preVotes++;
+    const { member } = host;
+    if (member === undefined) return;
+    const { term } = member.status();
+    if (message.kind === "pre-vote") {
+      claim(term === this.#termBefore, () => `R11: a pre-vote moved ${host.name} to term ${term}`);
+      return;
+    }
+    if (message.transfer || term === this.#termBefore) return;
+    const { heartbeatIntervalMs, electionTimeoutMs } = member.options;
+    const { status, heardLeaderMs, life } = this.#standing(host);
+    if (status?.role !== "follower" || status.leader === 0n || life !== host.life) return;
+    const silenceMs = host.monotonicMs() - heardLeaderMs;
+    claim(
+      silenceMs >= electionTimeoutMs - 2 * heartbeatIntervalMs,
+      () => `R11: ${host.name} heard its leader ${silenceMs} ms ago and yet took part in an election`,
+    );
+  }
+
+  /** After an event of this host. */
+  observe(host: SimulatedHost): void {
+    const { member } = host;
+    if (member === undefined) return;
+    const standing = this.#standing(host);
+    const status = member.status();
+    const before = standing.life === host.life ? standing.status : undefined;
+    if (before === undefined) this.#began(standing, status);
+    standing.status = status;
+    const { revision, state } = member;
+    if (
+      before !== undefined &&
+      before.commit === status.commit &&
+      before.term === status.term &&
+      before.role === status.role &&
+      before.lastIndex === status.lastIndex &&
+      before.applied === status.applied &&
+      standing.revision === revision
+    )
+      return;
+    const { applied, commit, lastIndex, term, role } = status;
+    claim(applied <= commit, () => `R15: ${host.name} applied ${applied} > commit ${commit}`);
+    claim(commit <= lastIndex, () => `R15: ${host.name} commit ${commit} > last ${lastIndex}`);
+    claim(
+      state.appliedIndex <= commit,
+      () => `R15: the state of ${host.name} is at ${state.appliedIndex}, commit ${commit}`,
+    );
+    const step = this.#truth.steps[state.appliedIndex];
+    claim(
+      step === undefined || state.pending || step.outcome.revision === revision,
+      () => `P5: ${host.name} is at revision ${revision} after entry ${state.appliedIndex}`,
+    );
+    if (before !== undefined) {
+      claim(term >= before.term, () => `R7: the term of ${host.name} went back`);
+      claim(commit >= before.commit, () => `R14: commit of ${host.name} went back`);
+      claim(applied >= before.applied, () => `R14: applied of ${host.name} went back`);
+      claim(revision >= standing.revision, () => `P5: the revision of ${host.name} went back`);
+    }
+    standing.revision = revision;
+    if (before?.role !== role) this.#roleChanged(standing, status);
+    if (role === "leader") this.#observeLeader(standing, status, before);
+  }
+
+  #began(standing: Standing, status: Status): void {
+    const { host, durableTerm, durableVote } = standing;
+    standing.life = host.life;
+    standing.revision = 0;
+    standing.heardLeaderMs = Number.NEGATIVE_INFINITY;
+    this.#byId.set(status.id, standing);
+    claim(
+      status.term > durableTerm ||
+        (status.term === durableTerm && (durableVote === 0n || status.vote === durableVote)),
+      () => `R7: ${host.name} starts in term ${status.term}, ${durableTerm} with a vote was on its disk`,
+    );
+    // What a restart found is on disk, acknowledged before or not. A single voter campaigns at once.
+    if (status.role === "follower") {
+      standing.durableTerm = status.term;
+      standing.durableVote = status.vote;
+    }
+  }
+
+  #roleChanged({ host }: Standing, { role, term, applied, commit }: Status): void {
+    this.#trace(host, `${role} of term ${term}`);
+    if (role !== "candidate" && role !== "pre-candidate") return;
+    this.counts.elections++;
+    for (let index = applied + 1; index <= commit; index++) {
+      claim(
+        this.#truth.committed[index]?.kind !== "configuration",
+        () => `R10: ${host.name} campaigns before it applied membership change ${index}`,
+      );
+    }
+  }
+
+  #observeLeader(standing: Standing, status: Status, before: Status | undefined): void {
+    const { host } = standing;
+    const { term, commit, lastIndex, configuration } = status;
+    const name = `${host.name} (life ${host.life})`;
+    if (before?.role !== "leader" || before.term !== term) {
+      const known = this.#leaders.get(term);
+      claim(known === undefined || known === name, () => `R1: ${known} and ${name} both lead term ${term}`);
+      this.#leaders.set(term, name);
+      this.counts.leaderships++;
+      this.#checkCompleteness(standing, status);
+      return;
+    }
+    claim(configuration.voters.includes(status.id), () => `P19: ${name} leads although it was removed`);
+    if (commit > before.commit) {
+      claim(
+        (standing.handedOut[commit] ?? term) === term,
+        () => `R6: leader ${name} committed ${commit} of an earlier term by counting`,
+      );
+    }
+    if (commit > this.committed) this.#extend(standing, status);
+    if (lastIndex > before.lastIndex) {
+      let pending = 0;
+      for (let index = lastIndex; index > commit; index--) {
+        const seen = this.#seen[index]?.find((one) => one.entry.term === standing.handedOut[index]);
+        if (seen?.entry.kind === "configuration") pending++;
+      }
+      claim(pending <= 1, () => `R9: ${pending} membership changes under way at leader ${name}`);
+    }
+  }
+
+  /** R4: whoever is elected has everything that is committed. */
+  #checkCompleteness({ host, handedOut }: Standing, { term, lastIndex }: Status): void {
+    // By R3 it is enough to look at the last one.
+    const index = this.#truth.committedIndex;
+    const golden = this.#truth.committed[index];
+    if (golden === undefined) return;
+    claim(index <= lastIndex, () => `R4: leader ${host.name} of term ${term} lacks ${index}`);
+    const own = handedOut[index];
+    claim(
+      own === undefined || own === golden.term,
+      () => `R4: leader ${host.name} of term ${term} has term ${own} at ${index}, not ${golden.term}`,
+    );
+  }
+
+  /** R8: the first to call an entry committed can name a quorum of disks that have it. */
+  #extend({ host, handedOut }: Standing, { commit, term, configuration }: Status): void {
+    const entryTerm = handedOut[commit] ?? term;
+    claim(
+      quorumHolds(voterSets(configuration), (id) => this.#byId.get(id)?.durable[commit] === entryTerm),
+      () => `R8: ${host.name} calls ${commit} committed in term ${term} without a quorum of disks`,
+    );
+    this.counts.committed += commit - this.committed;
+    this.committed = commit;
+  }
+
+  /** R6 and P1 for what a write was told: the entry is on a quorum of disks. */
+  durableCopies(index: LogIndex, term: Term): number {
+    let copies = 0;
+    for (const { durable } of this.#standings.values()) if (durable[index] === term) copies++;
+    return copies;
+  }
+}
