@@ -42,6 +42,8 @@ interface PendingBatch {
   readonly persist: Ready["persist"];
   readonly sendAfterPersist: readonly Message[];
   readonly done?: () => void;
+  /** When the log was given it (monotonic milliseconds). */
+  readonly givenAtMs: number;
 }
 
 /** How long apply may hold the event loop; answers are sent in between, which costs about three times as much. */
@@ -79,6 +81,11 @@ export class ConsensusLoop {
     return this.#queue.length - this.#queueHead;
   }
 
+  /** Since when the log has not finished the oldest batch that it was given; undefined: it has all. */
+  get unpersistedSinceMs(): number | undefined {
+    return this.#unpersisted[0]?.givenAtMs;
+  }
+
   /** Something happened that consensus should see: runs a turn once pending input was read. */
   wake(): void {
     if (this.#scheduled || this.#stopped) return;
@@ -112,6 +119,7 @@ export class ConsensusLoop {
         batch: { entries: ready.entries, hardState: ready.hardState ?? this.#lazyHardState },
         persist: ready.persist,
         sendAfterPersist: ready.sendAfterPersist,
+        givenAtMs: this.#clock.monotonicMs(),
       };
       this.#lazyHardState = undefined;
       this.#unpersisted.push(pending);
@@ -133,7 +141,9 @@ export class ConsensusLoop {
   /** Appends the record of a snapshot behind all batches so far; resolves when it is on disk. */
   appendSnapshot(snapshot: NonNullable<LogBatch["snapshot"]>): Promise<void> {
     return new Promise((done) => {
-      const pending = { batch: { entries: [], snapshot }, persist: undefined, sendAfterPersist: [], done };
+      const givenAtMs = this.#clock.monotonicMs();
+      const batch = { entries: [], snapshot };
+      const pending = { batch, persist: undefined, sendAfterPersist: [], done, givenAtMs };
       this.#unpersisted.push(pending);
       if (!this.#logIsFull) this.#append(pending);
     });

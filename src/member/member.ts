@@ -503,6 +503,14 @@ export class Member {
     );
     this.#reads.sweep(nowMs, this.requestTimeoutMs);
     if (this.#reads.waiting) this.#loop.wake();
+    this.#resignIfDiskStalls(nowMs);
+  }
+
+  /** A leader applies only what its own disk has: one whose disk is full or hangs serves the cluster better by following. */
+  #resignIfDiskStalls(nowMs: number): void {
+    const sinceMs = this.#loop.unpersistedSinceMs;
+    if (sinceMs === undefined || nowMs - sinceMs < this.options.electionTimeoutMs) return;
+    if (this.isLeader && !this.#alone) void this.#handOver.away();
   }
 
   #logFull(full: boolean): void {
