@@ -1,7 +1,8 @@
-/** Several members and what a client is told, on a network that loses, repeats, delays and parts. */
-import { expect, test } from "bun:test";
+/** Several members and what a client is told, case by case; `honesty.test.ts` mixes them at random. */
+import { describe, expect, test } from "bun:test";
 import { create } from "@bufbuild/protobuf";
 import { Cluster } from "../../test/sim/cluster";
+import { refuse, type StoreError } from "../errors";
 import { PutRequestSchema, RangeRequestSchema } from "../proto/gen/etcd/rpc_pb";
 import type { Member } from "./member";
 
@@ -18,6 +19,38 @@ function keys(member: Member): number {
   ).count;
 }
 
+/** What became of a request. */
+function told(promise: Promise<unknown>): { what: string } {
+  const outcome = { what: "waiting" };
+  promise.then(
+    () => {
+      outcome.what = "done";
+    },
+    (error: unknown) => {
+      const { message, definite } = error as StoreError;
+      outcome.what = `${definite ? "never" : "unknown"}: ${message}`;
+    },
+  );
+  return outcome;
+}
+
+const unknown = (name: Parameters<typeof refuse>[0]) => `unknown: ${refuse(name).message}`;
+const never = (name: Parameters<typeof refuse>[0]) => `never: ${refuse(name).message}`;
+
+/** Cuts one member off from all others. */
+function isolate(cluster: Cluster, member: Member): void {
+  const others = cluster.running().filter((other) => other !== member);
+  cluster.network.part(
+    [member.id],
+    others.map(({ id }) => id),
+  );
+}
+
+function sameKeys(cluster: Cluster, count: number): void {
+  cluster.until(() => cluster.running().every((member) => keys(member) === count));
+  expect(cluster.fatal()).toEqual([]);
+}
+
 test("three members elect one leader, and each of them takes writes and linearizable reads", () => {
   const cluster = new Cluster(3).start();
   cluster.leader();
@@ -32,4 +65,202 @@ test("three members elect one leader, and each of them takes writes and lineariz
     }
   }
   expect(cluster.fatal()).toEqual([]);
+});
+
+describe("when the leader is lost", () => {
+  test("writes that come while nobody leads wait for the next leader, on every member", () => {
+    const cluster = new Cluster(3).start();
+    const followers = cluster.followers();
+    cluster.crash(cluster.node(cluster.leader().id));
+    cluster.until(() => followers.every(({ leader }) => leader === 0n));
+    const outcomes = followers.map((member, i) => told(member.write(put(`k${i}`))));
+    const reads = followers.map((member) => told(member.linearizable()));
+    cluster.clock.run(4_000);
+    expect([...outcomes, ...reads].map(({ what }) => what)).toEqual(["done", "done", "done", "done"]);
+    sameKeys(cluster, 2);
+  });
+
+  test("forwarded writes that it took down with it are done by the next one, once", () => {
+    const cluster = new Cluster(3).start();
+    const leader = cluster.leader();
+    const followers = cluster.followers();
+    // It takes what it is sent and tells nobody.
+    for (const follower of followers) cluster.network.cutOneWay(leader.id, follower.id);
+    const outcomes = followers.map((member, i) => told(member.write(put(`k${i}`))));
+    cluster.clock.run(20);
+    expect(leader.status().lastIndex).toBeGreaterThan(followers[0]!.status().lastIndex);
+    cluster.crash(cluster.node(leader.id));
+    cluster.clock.run(4_000);
+    expect(outcomes.map(({ what }) => what)).toEqual(["done", "done"]);
+    sameKeys(cluster, 2);
+  });
+
+  test("forwarded writes that it replicated and never answered for are done once", () => {
+    const cluster = new Cluster(3).start();
+    const leader = cluster.leader();
+    const [asked, other] = cluster.followers();
+    const release = cluster.node(leader.id).world.holdSyncs();
+    const outcome = told(asked!.write(put("a")));
+    cluster.until(() => other!.status().lastIndex === leader.status().lastIndex);
+    cluster.crash(cluster.node(leader.id));
+    release();
+    cluster.clock.run(4_000);
+    expect(outcome.what).toBe("done");
+    sameKeys(cluster, 1);
+  });
+
+  test("its own writes, cut off with it, are done by the next leader when the network heals in time", () => {
+    const cluster = new Cluster(3).start();
+    const old = cluster.leader();
+    isolate(cluster, old);
+    const outcomes = [0, 1, 2].map((i) => told(old.write(put(`old-${i}`))));
+    const next = cluster.until(() => cluster.running().find((member) => member !== old && member.isLeader));
+    const beside = told(next.write(put("new")));
+    cluster.clock.run(1_000);
+    expect([beside.what, ...outcomes.map(({ what }) => what)]).toEqual([
+      "done",
+      "waiting",
+      "waiting",
+      "waiting",
+    ]);
+    cluster.network.heal();
+    cluster.clock.run(2_000);
+    expect(outcomes.map(({ what }) => what)).toEqual(["done", "done", "done"]);
+    sameKeys(cluster, 4);
+  });
+
+  test("[P18] cut off for longer, it says that its writes may happen, and what never left it will not", () => {
+    const cluster = new Cluster(3).start();
+    const old = cluster.leader();
+    isolate(cluster, old);
+    const appended = told(old.write(put("appended")));
+    cluster.until(() => !old.isLeader);
+    cluster.until(() => old.leader === 0n);
+    const queued = told(old.write(put("queued")));
+    cluster.clock.run(old.requestTimeoutMs + 600);
+    expect([appended.what, queued.what]).toEqual([unknown("timeout"), never("timeout")]);
+    cluster.network.heal();
+    cluster.leader();
+    cluster.clock.run(2_000);
+    sameKeys(cluster, 0);
+  });
+
+  test("a read that the old leader cannot confirm is answered by the next one, with all that was written", () => {
+    const cluster = new Cluster(3).start();
+    const old = cluster.leader();
+    isolate(cluster, old);
+    const next = cluster.until(() => cluster.running().find((member) => member !== old && member.isLeader));
+    cluster.clock.settle(next.write(put("new")));
+    const read = told(old.linearizable().then(() => expect(keys(old)).toBe(1)));
+    cluster.clock.run(1_000);
+    expect(read.what).toBe("waiting");
+    cluster.network.heal();
+    cluster.clock.run(1_000);
+    expect(read.what).toBe("done");
+  });
+});
+
+describe("which timeout is told", () => {
+  test("that of a previous leader, when the request came while it was being replaced", () => {
+    const cluster = new Cluster(3).start();
+    const leader = cluster.leader();
+    const [asked] = cluster.followers();
+    // The leader takes the write and tells nobody; the new one is elected and cannot be reached by who asked.
+    cluster.network.filter = (message) => message.kind !== "append" && message.kind !== "propose-refused";
+    const outcome = told(asked!.write(put("a")));
+    cluster.clock.run(50);
+    cluster.crash(cluster.node(leader.id));
+    cluster.clock.run(asked!.requestTimeoutMs + 1_000);
+    expect(outcome.what).toBe(unknown("timeoutDueToLeaderFail"));
+  });
+
+  test("that of a lost connection, when the leader was out of reach meanwhile", () => {
+    const cluster = new Cluster(3).start();
+    cluster.clock.run(10_000);
+    const [asked] = cluster.followers();
+    cluster.network.filter = (message) => message.kind !== "propose";
+    const outcome = told(asked!.write(put("a")));
+    cluster.clock.run(100);
+    cluster.network.heal();
+    cluster.clock.run(asked!.requestTimeoutMs + 1_000);
+    expect(outcome.what).toBe(unknown("timeoutDueToConnectionLost"));
+  });
+
+  test("the plain one, when nothing is known to have been wrong", () => {
+    const cluster = new Cluster(3).start();
+    cluster.clock.run(10_000);
+    const [asked] = cluster.followers();
+    cluster.network.filter = (message) => message.kind !== "propose";
+    const outcome = told(asked!.write(put("a")));
+    cluster.clock.run(asked!.requestTimeoutMs + 1_000);
+    expect(outcome.what).toBe(unknown("timeout"));
+    expect(asked!.counters().proposalsFailed).toBe(1);
+  });
+});
+
+test("a member that restarts answers nobody for its former life", () => {
+  const cluster = new Cluster(3).start();
+  const [asked] = cluster.followers();
+  const node = cluster.node(asked!.id);
+  const before = Array.from({ length: 5 }, (_, i) => told(asked!.write(put(`before-${i}`))));
+  cluster.clock.run(0.5);
+  cluster.crash(node);
+  const again = cluster.open(node);
+  // The sequence numbers start over, and the entries of the former life are applied again.
+  const after = Array.from({ length: 5 }, (_, i) => again.write(put(`after-${i}`), "put"));
+  const revisions = cluster.clock.settle(Promise.all(after)).map(({ revision }) => revision);
+  cluster.clock.settle(again.linearizable());
+  expect(new Set(revisions).size).toBe(5);
+  expect(Math.min(...revisions)).toBe(again.revision - 4);
+  expect(before.every(({ what }) => what === "waiting")).toBeTrue();
+});
+
+test("batches that arrive twice, late and out of order are written once", () => {
+  const cluster = new Cluster(3, 4).start();
+  cluster.network.weather = {
+    delayMinMs: 0.2,
+    delayMaxMs: 300,
+    lostPerMille: 0,
+    repeatedPerMille: 900,
+    reordered: true,
+  };
+  const [first, second] = cluster.followers();
+  const written: Promise<unknown>[] = [];
+  for (let i = 0; i < 100; i++) {
+    written.push((i % 2 === 0 ? first : second)!.write(put(`k${i}`)));
+    cluster.clock.run(3);
+  }
+  cluster.clock.settle(Promise.all(written));
+  sameKeys(cluster, 100);
+  expect(cluster.running().map(({ revision }) => revision)).toEqual([101, 101, 101]);
+});
+
+test("reads of a follower share rounds: a thousand cost a handful of questions", () => {
+  const cluster = new Cluster(3).start();
+  const [reader] = cluster.followers();
+  let questions = 0;
+  cluster.network.filter = (message) => {
+    if (message.kind === "read-index") questions++;
+    return true;
+  };
+  const reads: Promise<unknown>[] = [];
+  for (let i = 0; i < 1_000; i++) {
+    reads.push(reader!.linearizable());
+    if (i % 100 === 0) cluster.clock.run(0.5);
+  }
+  cluster.clock.settle(Promise.all(reads));
+  expect(questions).toBeLessThan(12);
+});
+
+test("a leader that has more than enough refuses forwarded writes, and says that they will not happen", () => {
+  const cluster = new Cluster(3).start();
+  const leader = cluster.leader();
+  const [asked] = cluster.followers();
+  leader.space.logFull(true);
+  const outcome = told(asked!.write(put("a")));
+  cluster.clock.run(100);
+  expect(outcome.what).toBe(never("requestTooManyRequests"));
+  leader.space.logFull(false);
+  cluster.clock.settle(asked!.write(put("b")));
+  sameKeys(cluster, 1);
 });

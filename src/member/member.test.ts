@@ -116,7 +116,7 @@ describe("a whole member reaches the world only through its ports", () => {
       expect(acknowledged).toBeGreaterThan(20);
       expect(world.fatal).toEqual([]);
     }
-  });
+  }, 30_000);
 
   test("[R8] nothing is acknowledged, readable or watchable before the log is synced", () => {
     const world = new World();

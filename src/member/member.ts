@@ -461,9 +461,11 @@ export class Member {
     const { role, term, leader } = this.#raft.status();
     this.#term = term;
     if (leader !== this.#leader) {
-      if (leader !== noMember) this.leaderChanges++;
       this.#leader = leader;
-      this.#leaderSinceMs = this.#ports.clock.monotonicMs();
+      if (leader !== noMember) {
+        this.leaderChanges++;
+        this.#leaderSinceMs = this.#ports.clock.monotonicMs();
+      }
     }
     if (role !== "leader") this.leases.demote();
     this.#exchange.stateChanged();
