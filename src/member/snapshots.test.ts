@@ -1,6 +1,6 @@
 /** Members that lag too far for the log, and catch up by snapshot. */
 import { expect, test } from "bun:test";
-import { Cluster } from "../../test/sim/cluster";
+import { Cluster, peerUrl } from "../../test/sim/cluster";
 import {
   everything,
   installed,
@@ -275,4 +275,45 @@ test("a receiver gets no more in a second than its rate", () => {
   expect(bytes).toBeGreaterThan(16 * 1024 ** 2);
   expect(bytes / seconds).toBeLessThan(1.3 * snapshotBytesPerSecond);
   expect(bytes / seconds).toBeGreaterThan(0.5 * snapshotBytesPerSecond);
+});
+
+test("a member whose database is gone or damaged refuses to start; removed and added anew it catches up", () => {
+  const { cluster, leader, follower, node } = lagging();
+  cluster.network.heal();
+  outrun(cluster, leader);
+  cluster.until(() => follower.state.appliedIndex === leader.state.appliedIndex);
+  const { id } = follower;
+  // Its log was cut, so the state cannot be made again from it.
+  follower.state.database.run("UPDATE revisions SET checksum = 1 WHERE sequence = 5");
+  cluster.clock.settle(follower.stop());
+  expect(() => cluster.open(node)).toThrow("add it anew");
+  cluster.crash(node);
+  for (const name of node.world.disk.list("/data/state-1")) node.world.disk.remove(`/data/state-1/${name}`);
+  node.world.disk.syncDirectory("/data/state-1");
+  expect(() => cluster.open(node)).toThrow("add it anew");
+  cluster.crash(node);
+
+  // What the messages say to do: another id takes its place, so that nothing it promised is forgotten.
+  cluster.clock.run(10_000);
+  cluster.clock.settle(leader.removeMember(id));
+  outrun(cluster, leader, "later");
+  cluster.clock.run(10_000);
+  const added = cluster.clock.settle(leader.addMember({ peerUrls: [peerUrl("m4")], isLearner: true }));
+  const fresh = cluster.join("m4", {
+    clusterId: leader.clusterId,
+    memberId: added.id,
+    name: "m4",
+    members: leader.state
+      .members()
+      .filter(({ ID }) => ID !== added.id)
+      .map(({ ID, peerURLs }) => ({ id: ID, peerUrls: peerURLs })),
+    promote: false,
+  });
+  const member = fresh.member!;
+  cluster.until(() => member.state.appliedIndex === leader.state.appliedIndex);
+  expect(lines(fresh, installed)).toBe(1);
+  expect(member.status().configuration).toEqual(leader.status().configuration);
+  sameState(member, leader);
+  cluster.clock.settle(leader.consistency.compare());
+  expect(leader.consistency.mismatches).toBe(0);
 });

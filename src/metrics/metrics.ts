@@ -291,6 +291,27 @@ export function createMetrics(options: MetricsOptions = {}) {
       connections: c.gauges("keelson_client_connections", "Open connections of clients.", "door"),
       /** Labels: the route and the status code. */
       httpRequests: c.counters("keelson_http_requests_total", "HTTP/1.1 requests answered.", "route", "code"),
+      /** Label "sent" or "received". */
+      snapshotBytes: c.counters(
+        "keelson_snapshot_bytes_total",
+        "Bytes of snapshots between members.",
+        "direction",
+      ),
+      /** Labels: "sent" or "received", and "success" or "failure". */
+      snapshots: c.counters("keelson_snapshots_total", "Snapshots between members.", "direction", "result"),
+      /** Label: the other member's id in hexadecimal. From 0 to 1, only while one is under way. */
+      snapshotProgress: c.gauges(
+        "keelson_snapshot_progress_ratio",
+        "How much of a snapshot has been sent or received.",
+        "direction",
+        "member",
+      ),
+      /** Label "equal" or "different". */
+      dataComparisons: c.counters(
+        "keelson_data_comparisons_total",
+        "Comparisons of all members' data by this member as leader.",
+        "result",
+      ),
       /** Labels: the versions of Keelson and of Bun. */
       buildInfo: c.gauges("keelson_build_info", "1 on the labels of this build.", "version", "bun_version"),
     },

@@ -107,6 +107,7 @@ export function sampleMember(metrics: Metrics, member: Member): void {
     server.readIndexesFailed.value = counters.readsFailed;
     server.slowApplies.value = counters.slowApplies;
     keelson.applyQueueEntries.set(counters.backlog);
+    sampleSnapshots(metrics, member);
     const { clusterVersion } = state;
     if (clusterVersion !== undefined) server.clusterVersion.of(clusterVersion).set(1);
     for (const [, gauge] of server.alarms.entries()) gauge.set(0);
@@ -114,4 +115,25 @@ export function sampleMember(metrics: Metrics, member: Member): void {
       server.alarms.of(hexId(memberID), AlarmType[alarm] ?? String(alarm)).set(1);
     }
   });
+}
+
+function sampleSnapshots({ keelson, server }: Metrics, { snapshots, consistency }: Member): void {
+  const { sender, receiver, status } = snapshots;
+  server.snapshotApplyInProgress.set(status.receiving === undefined ? 0 : 1);
+  keelson.snapshotBytes.of("sent").value = sender.sentBytes;
+  keelson.snapshotBytes.of("received").value = receiver.receivedBytes;
+  keelson.snapshots.of("sent", "success").value = sender.succeeded;
+  keelson.snapshots.of("sent", "failure").value = sender.failed;
+  keelson.snapshots.of("received", "success").value = receiver.succeeded;
+  keelson.snapshots.of("received", "failure").value = receiver.failed;
+  for (const [, gauge] of keelson.snapshotProgress.entries()) gauge.set(0);
+  for (const { to, doneBytes, totalBytes } of status.sending) {
+    keelson.snapshotProgress.of("sent", hexId(to)).set(doneBytes / Math.max(1, totalBytes));
+  }
+  if (status.receiving !== undefined) {
+    const { from, doneBytes, totalBytes } = status.receiving;
+    keelson.snapshotProgress.of("received", hexId(from)).set(doneBytes / Math.max(1, totalBytes));
+  }
+  keelson.dataComparisons.of("equal").value = consistency.checks - consistency.mismatches;
+  keelson.dataComparisons.of("different").value = consistency.mismatches;
 }
