@@ -207,6 +207,10 @@ export class Http2ClientSession implements FrameSink {
   #receive(chunk: Buffer): void {
     if (this.closed) return;
     this.heard = true;
+    if (!this.#settingsSeen && chunk.subarray(0, 7).toString("latin1") === "HTTP/1.") {
+      this.destroy("the answer is HTTP/1, not HTTP/2");
+      return;
+    }
     try {
       this.#cutter.read(chunk, this);
     } catch (error) {

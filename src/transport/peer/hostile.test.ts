@@ -137,6 +137,13 @@ describe("the peer port", () => {
     const gateway = await fetch(`${member.url}/v3/kv/range`, { method: "POST", body: "{}" });
     expect(gateway.status).toBe(404);
     expect(await gateway.text()).toContain("clients are served at http://127.0.0.1:2379");
+    expect(member.logged("the peer port refused a connection", "JSON client")).toBe(1);
+    const etcd = await fetch(`${member.url}/raft/stream/message/1`);
+    expect([etcd.status, await etcd.text()]).toEqual([
+      404,
+      "404 page not found: members of etcd and of Keelson cannot mix\n",
+    ]);
+    expect(member.logged("the peer port refused a connection", "a member of etcd")).toBe(1);
     const session = connectHttp2(member.url);
     sessions.push(session);
     for (let time = 0; time < 3; time++) {
@@ -349,6 +356,7 @@ describe("a member that reaches something else", () => {
     const member = await dialing(http1.url);
     await until("several attempts", () => http1.accepted() > 6);
     expect(member.log.lines.length).toBeLessThanOrEqual(3);
+    expect(member.logged("a member cannot be reached", "the answer is HTTP/1, not HTTP/2")).toBe(1);
     expect(member.transport.roundTripMs(1n)).toBeUndefined();
   });
 

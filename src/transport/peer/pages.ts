@@ -29,9 +29,9 @@ export class PeerPageServer {
   /** The answer to a request for a page, whatever the HTTP version. */
   answer(method: string, path: string): PageAnswer {
     if (path !== "/members" && path !== "/version") {
-      return path.startsWith("/v3")
-        ? text(404, `404 page not found: ${this.mistakenText()}`)
-        : text(404, "404 page not found");
+      if (path.startsWith("/v3")) return text(404, `404 page not found: ${this.mistakenText()}`);
+      if (isEtcdPath(path)) return text(404, "404 page not found: members of etcd and of Keelson cannot mix");
+      return text(404, "404 page not found");
     }
     if (method !== "GET") return text(405, "Method Not Allowed", [["allow", "GET"]]);
     const pages = this.pages();
@@ -51,9 +51,9 @@ export class PeerPageServer {
         request.resume();
         const path = (request.url ?? "").split("?", 1)[0]!;
         const { status, headers, body } = this.answer(request.method ?? "", path);
-        if (status === 404 && path.startsWith("/v3")) {
-          this.mistaken("a client came to the peer port", request.socket.remoteAddress ?? "unknown");
-        }
+        const address = request.socket.remoteAddress ?? "unknown";
+        if (path.startsWith("/v3")) this.mistaken("a JSON client came to the peer port", address);
+        else if (isEtcdPath(path)) this.mistaken("a member of etcd came; it and Keelson cannot mix", address);
         response.writeHead(status, { ...Object.fromEntries(headers), "content-length": body.length });
         response.end(body);
       },
@@ -67,6 +67,11 @@ export class PeerPageServer {
     watchConnections(server, timeouts, () => false);
     return server;
   }
+}
+
+/** Where etcd's members talk to each other. */
+function isEtcdPath(path: string): boolean {
+  return path === "/raft" || path.startsWith("/raft/");
 }
 
 /** etcd's form: ids are numbers of 64 bits, which JSON.stringify cannot write; empty fields are left out. */

@@ -104,6 +104,15 @@ describe("two members", () => {
     expect(two.received.at(-1)).toEqual(one.append(two, 20, 1_500_000));
   });
 
+  test("hear a heartbeat before what was sent long before it", async () => {
+    const [one, two] = await pair();
+    for (let index = 1; index <= 60; index++) one.transport.send([one.append(two, index, 1024 ** 2)]);
+    one.transport.send([one.heartbeat(two, 1)]);
+    await until("the heartbeat", () => two.rounds.length === 1);
+    expect(two.received.length).toBeLessThan(30);
+    await until("the appends", () => two.received.length === 61, 5000);
+  });
+
   test("keep what is sent while they connect", async () => {
     const [one, two] = [await open(1n), await open(2n)];
     two.start(one);
