@@ -159,6 +159,14 @@ class Run {
 const weathers: readonly Weather[] = [
   fairWeather,
   { delayMinMs: 0.2, delayMaxMs: 40, lostPerMille: 50, repeatedPerMille: 100, reordered: true },
+  {
+    delayMinMs: 0.5,
+    delayMaxMs: 20,
+    lostPerMille: 0,
+    repeatedPerMille: 200,
+    reordered: true,
+    straggling: 100,
+  },
   { delayMinMs: 5, delayMaxMs: 200, lostPerMille: 10, repeatedPerMille: 300, reordered: true },
 ];
 

@@ -15,7 +15,12 @@ export interface Weather {
   readonly repeatedPerMille: number;
   /** Later messages may overtake earlier ones. */
   readonly reordered: boolean;
+  /** Of a thousand messages, so many come seconds late, when nobody expects them any more. */
+  readonly straggling?: number;
 }
+
+/** The latest that a straggler comes. */
+const straggleMaxMs = 6_000;
 
 export const fairWeather: Weather = {
   delayMinMs: 0.2,
@@ -109,7 +114,8 @@ export class Network {
   }
 
   #delayMs(from: MemberId, to: MemberId): number {
-    const { delayMinMs, delayMaxMs, reordered } = this.weather;
+    const { delayMinMs, delayMaxMs, reordered, straggling = 0 } = this.weather;
+    if (straggling > 0 && this.#rng.below(1_000) < straggling) return this.#rng.below(straggleMaxMs);
     const delayMs = delayMinMs + ((delayMaxMs - delayMinMs) * this.#rng.below(1_000)) / 1_000;
     if (reordered) return delayMs;
     const nowMs = this.#clock.monotonicMs();
