@@ -93,8 +93,12 @@ export function searchOrder<State>(
   model: SequentialModel<State>,
   stepsMax = 200_000,
 ): SearchResult {
-  // What was refused for certain had no effect and no answer that the model could judge.
-  const operations = all.filter(({ outcome }) => outcome.kind !== "failed" || !outcome.definite);
+  // What was refused for certain, and a read without an answer, had no effect and say nothing.
+  const operations = all.filter(
+    ({ kind, outcome }) =>
+      outcome.kind === "replied" ||
+      (kind !== "range" && (outcome.kind === "unanswered" || !outcome.definite)),
+  );
   if (operations.length === 0) return { kind: "linearizable" };
   const { head, returns } = entriesOf(operations);
   const accepts = (reached: State): boolean => model.accepts?.(reached) ?? true;

@@ -52,6 +52,7 @@ function verdict(
   renewals: readonly (readonly [at: number, ttl: bigint])[],
   goneAt: number | undefined,
   endAt = 60_000,
+  disturbedUntil = 0,
 ): string {
   const grant: Operation = {
     ...common,
@@ -70,7 +71,13 @@ function verdict(
     log: log(goneAt !== undefined),
   };
   const sightings = goneAt === undefined ? [] : [{ revision: 3, at: goneAt }];
-  return checkLeases(history, { unitsPerSecond: 1_000, lateSeconds: 3, endAt, sightings }).problems.join();
+  return checkLeases(history, {
+    unitsPerSecond: 1_000,
+    lateSeconds: 3,
+    endAt,
+    sightings,
+    disturbedUntil,
+  }).problems.join();
 }
 
 test("leases end neither early nor late, and do not rise again", () => {
@@ -79,6 +86,7 @@ test("leases end neither early nor late, and do not rise again", () => {
   expect(verdict([[1_500, 2n]], 3_600)).toBe("");
   expect(verdict([[1_500, 2n]], 2_500)).toMatch(/1.00 s too early/);
   expect(verdict([], 9_000)).toMatch(/should have been gone/);
+  expect(verdict([], 9_000, 60_000, 5_000)).toBe("");
   expect(verdict([], undefined)).toMatch(/lived at the end/);
   expect(verdict([], undefined, 4_000)).toBe("");
   expect(verdict([[3_000, 0n]], 2_100)).toBe("");

@@ -18,8 +18,10 @@ export interface Sighting {
 export interface LeaseCheckOptions {
   /** How many units of the history's time a second has. */
   readonly unitsPerSecond: number;
-  /** How much later than its time a lease may end: an election, and what faults add. */
+  /** How much later than its time a lease may end once nothing disturbs the members: an election, and slack. */
   readonly lateSeconds: number;
+  /** Until then members were disturbed, and every new leader may have begun leases anew. */
+  readonly disturbedUntil?: number;
   /** The end of the run: a lease that should be gone by then and is not is late. */
   readonly endAt: number;
   /** What watchers saw, besides the answers of the history. */
@@ -163,7 +165,8 @@ export function checkLeases(history: History, options: LeaseCheckOptions): Verdi
       (latest, { callAt, returnAt }) => Math.max(latest, Number.isFinite(returnAt) ? returnAt : callAt),
       0,
     );
-    const latest = tried + (life.ttlSeconds + options.lateSeconds) * units;
+    const latest =
+      Math.max(tried, options.disturbedUntil ?? 0) + (life.ttlSeconds + options.lateSeconds) * units;
     if (goneAt !== Infinity) counts.expired++;
     else counts.stillAlive++;
     if (latest < Math.min(goneAt, options.endAt)) {

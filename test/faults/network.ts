@@ -73,7 +73,7 @@ class Pump {
     clearTimeout(this.#timer);
     if (this.target.destroyed) return;
     if (this.link.blocked) {
-      this.wasBlocked = true;
+      if (this.#held.length > 0) this.wasBlocked = true;
       return;
     }
     const now = performance.now();
@@ -96,8 +96,8 @@ class Pump {
   }
 }
 
-/** Every process of a tree, from the kernel. */
-function processTree(pid: number): number[] {
+/** Every process of a tree, parents first, from the kernel. */
+export function processTree(pid: number): number[] {
   try {
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim();
     return [

@@ -15,7 +15,7 @@ import { scratchDir, type ServerKind } from "../tools/server";
 import { Auditor } from "./auditor";
 import { SmallDisk } from "./disks";
 import type { PutListener } from "./failover";
-import { Network } from "./network";
+import { Network, processTree } from "./network";
 import { type Endpoint, failure, Recorder, RecordingClient } from "./recorder";
 import { judge, type Judgement } from "./validate";
 import { Watchers } from "./watchers";
@@ -33,8 +33,6 @@ export interface Scenario {
   wrapper?(position: number, output: string): readonly string[] | undefined;
   /** Why it does not apply to a real etcd. */
   readonly notForEtcd?: string;
-  /** Added to the time in which leases must end. */
-  readonly lateSeconds?: number;
   /** Brings the fault, lives with it, and takes it away. */
   fault(run: ScenarioRun): Promise<void>;
 }
@@ -80,6 +78,7 @@ export class ScenarioRun {
   readonly #removed = new Set<string>();
   #stopped = false;
   #beginAt = 0;
+  #disturbedUntil = Infinity;
 
   constructor(
     readonly scenario: Scenario,
@@ -163,6 +162,12 @@ export class ScenarioRun {
   async kill(member: ClusterMember): Promise<void> {
     this.expectEnd(member);
     this.event(`kill -9 ${member.name}`);
+    await this.#killTree(member);
+  }
+
+  /** A process in front of the member's, such as strace, would leave it behind. */
+  async #killTree(member: ClusterMember): Promise<void> {
+    if (member.running) for (const pid of processTree(member.server!.pid)) process.kill(pid, "SIGKILL");
     await member.kill();
   }
 
@@ -326,6 +331,7 @@ export class ScenarioRun {
         this.event("the fault is over");
         this.network.heal();
         await this.healthy();
+        this.#disturbedUntil = performance.now();
         await this.sleep(1);
       } finally {
         this.#stopped = true;
@@ -373,7 +379,7 @@ export class ScenarioRun {
         streams: this.watchers?.records ?? [],
         states,
         endAt: performance.now(),
-        lateSeconds: 4 + (this.scenario.lateSeconds ?? this.seconds),
+        disturbedUntil: this.#disturbedUntil,
         problems: this.problems,
         network: this.network,
       });
@@ -391,7 +397,7 @@ export class ScenarioRun {
   async #end(): Promise<void> {
     await this.watchers?.stop();
     await this.auditor.stop();
-    await this.cluster?.kill();
+    await Promise.all((this.cluster?.members ?? []).map((member) => this.#killTree(member)));
     this.network.close();
     this.disk?.unmount();
   }

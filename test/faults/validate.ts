@@ -22,7 +22,8 @@ export interface Evidence {
   readonly streams: readonly WatchStreamRecord[];
   readonly states: readonly MemberState[];
   readonly endAt: number;
-  readonly lateSeconds: number;
+  /** When members were left alone again. */
+  readonly disturbedUntil: number;
   /** What was already found on the way. */
   readonly problems: readonly string[];
   readonly network: Network;
@@ -70,7 +71,8 @@ export function judge(evidence: Evidence): Judgement {
   }
   const leases = checkLeases(history, {
     unitsPerSecond: 1_000,
-    lateSeconds: evidence.lateSeconds,
+    lateSeconds: 4,
+    disturbedUntil: evidence.disturbedUntil,
     endAt: evidence.endAt,
     sightings: auditor.sightings,
   });
