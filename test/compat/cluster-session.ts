@@ -5,7 +5,7 @@
 import { Cluster as ClusterRpc, KV, Lease, Maintenance } from "../../src/proto/gen/etcd/rpc_pb";
 import type { Cluster, ClusterMember } from "../tools/cluster";
 import { Etcdctl } from "../tools/etcdctl";
-import { GrpcClient, statusOfReply } from "../tools/grpc-client";
+import { GrpcClient, type Status, statusOfReply } from "../tools/grpc-client";
 import { ClusterNames, unknownId } from "./cluster-names";
 
 /** One thing that was done, and what came of it. */
@@ -52,19 +52,29 @@ export class Session {
   }
 
   /** The exact statuses of calls that are refused, from one member. */
+  async callsTogether(
+    at: string,
+    list: Record<string, (client: GrpcClient) => ReturnType<GrpcClient["unary"]>>,
+    known: (status: Status) => unknown = (status) => status,
+  ): Promise<void> {
+    const client = new GrpcClient(this.member(at).clientUrl);
+    try {
+      const statuses = await Promise.all(Object.values(list).map((call) => call(client)));
+      Object.keys(list).forEach((what, position) => {
+        const { code, text } = statusOfReply(statuses[position]!);
+        this.note(`${at}: ${what}`, known({ code, text: this.names.text(text) }));
+      });
+    } finally {
+      client.close();
+    }
+  }
+
+  /** The same, one after the other. */
   async calls(
     at: string,
     list: Record<string, (client: GrpcClient) => ReturnType<GrpcClient["unary"]>>,
   ): Promise<void> {
-    const client = new GrpcClient(this.member(at).clientUrl);
-    try {
-      for (const [what, call] of Object.entries(list)) {
-        const { code, text } = statusOfReply(await call(client));
-        this.note(`${at}: ${what}`, { code, text: this.names.text(text) });
-      }
-    } finally {
-      client.close();
-    }
+    for (const [what, call] of Object.entries(list)) await this.callsTogether(at, { [what]: call });
   }
 
   async makeLeader(name: string): Promise<void> {
@@ -133,6 +143,77 @@ export async function moveLeader(session: Session): Promise<void> {
   await session.makeLeader("m1");
 }
 
+/**
+ * Without a quorum etcd gives up in one of these ways, depending on where a request stands; which one says nothing to
+ * whoever asked.
+ */
+function gaveUp(status: Status): unknown {
+  const ways = [
+    "14 etcdserver: request timed out",
+    "14 etcdserver: unhealthy cluster",
+    "14 etcdserver: no leader",
+    "4 context deadline exceeded",
+  ];
+  return ways.includes(`${status.code} ${status.text}`) ? "gave up" : status;
+}
+
+/** One of three is left: what needs no quorum is served, the rest is refused after a while, and nothing is pretended. */
+export async function withoutQuorum(session: Session): Promise<void> {
+  const others = [session.member("m2"), session.member("m3")];
+  await Promise.all(others.map((member) => member.kill()));
+  const alone = await session.cluster.etcdctl([session.member("m1")]);
+  await session.until("m1 knows no leader", async () =>
+    (await alone.ok(["endpoint", "status"])).includes("etcdserver: no leader"),
+  );
+  for (const format of formats) await session.ctl("m1", "endpoint", "status", "-w", format);
+  await session.ctl("m1", "get", "a", "--consistency=s");
+  await session.ctl("m1", "member", "list", "--consistency=s");
+  await session.ctl("m1", "endpoint", "hashkv");
+  const id = session.names.id("m2");
+  // As an operator's client does, for what a server would never answer.
+  const patient = { deadlineMs: 12_000 };
+  await session.callsTogether(
+    "m1",
+    {
+      "linearizable Range without a leader": (client) => client.unary(KV.method.range, { key }, patient),
+      "Put without a leader": (client) => client.unary(KV.method.put, { key }, patient),
+      "linearizable MemberList without a leader": (client) =>
+        client.unary(ClusterRpc.method.memberList, { linearizable: true }, patient),
+      "MemberAdd without a leader": (client) =>
+        client.unary(
+          ClusterRpc.method.memberAdd,
+          { peerURLs: ["http://127.0.0.1:1"], isLearner: true },
+          patient,
+        ),
+      "MemberRemove without a leader": (client) =>
+        client.unary(ClusterRpc.method.memberRemove, { ID: id }, patient),
+      "MemberPromote without a leader": (client) =>
+        client.unary(ClusterRpc.method.memberPromote, { ID: id }, patient),
+      "Alarm without a leader": (client) => client.unary(Maintenance.method.alarm, {}, patient),
+      "LeaseGrant without a leader": (client) => client.unary(Lease.method.leaseGrant, { TTL: 60n }, patient),
+      "LeaseTimeToLive without a leader": (client) =>
+        client.unary(Lease.method.leaseTimeToLive, { ID: 1n }, patient),
+    },
+    gaveUp,
+  );
+  await session.calls("m1", {
+    "MoveLeader without a leader": (client) =>
+      client.unary(Maintenance.method.moveLeader, { targetID: session.names.id("m1") }, patient),
+    "LeaseLeases without a leader": (client) => client.unary(Lease.method.leaseLeases, {}, patient),
+    "Range that wants a leader": (client) =>
+      client.unary(
+        KV.method.range,
+        { key, serializable: true },
+        {
+          metadata: { hasleader: "true" },
+        },
+      ),
+  });
+  await Promise.all(others.map((member) => member.start()));
+  await session.makeLeader("m1");
+  await session.ctl("m1,m2,m3", "put", "a", "4");
+}
+
 export async function addLearner(session: Session): Promise<void> {
   await Bun.sleep(settledMs);
   await session.cluster.newMember();
@@ -184,7 +265,7 @@ export async function useLearner(session: Session): Promise<void> {
   await learner.launch({ begin: learner.clusterFlags("existing", cluster.members.slice(0, 4)) });
   const etcdctl = await cluster.etcdctl([learner]);
   await session.until("the learner has the data", async () =>
-    (await etcdctl.ok(["get", "a", "--consistency=s"])).includes("3"),
+    (await etcdctl.ok(["get", "a", "--consistency=s"])).includes("4"),
   );
   await session.ctl("m4", "get", "a", "--consistency=s");
   await session.ctl("m4", "get", "a");
@@ -228,7 +309,7 @@ export async function promoteAndUpdate(session: Session): Promise<void> {
     await session.member("m4").server!.ready(1_000);
     return true;
   });
-  await session.ctl("m4", "put", "a", "4");
+  await session.ctl("m4", "put", "a", "5");
   await session.ctl("m4", "get", "a", "-w", "json");
   await session.ctl("m4", "member", "update", "ID(m4)", "--peer-urls=http://localhost:PORT(m4)");
   await session.ctl("m2", "member", "list");

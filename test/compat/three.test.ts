@@ -10,6 +10,7 @@ import {
   Session,
   strictChecks,
   useLearner,
+  withoutQuorum,
 } from "./cluster-session";
 
 let reference: Cluster;
@@ -49,6 +50,7 @@ describe("an operator sees of three members what etcd's show", () => {
     () => both(moveLeader),
     60_000,
   );
+  test("one of three is left: what it serves, and how it refuses", () => both(withoutQuorum), 90_000);
   test(
     "member add: learner, limits, duplicate and bad URLs; promotion of what is not ready",
     () => both(addLearner),
