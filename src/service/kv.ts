@@ -1,6 +1,7 @@
 /** The KV service: ranges, puts, deletes, transactions, compaction (reference etcd-wire 8.1–8.4, 8.7). */
 import type { Member } from "../member/member";
 import { GrpcCode, refuse, StoreError } from "../errors";
+import type { Revision } from "../ids";
 import type {
   CompactionRequest,
   CompactionResponse,
@@ -21,6 +22,7 @@ import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnlyTxn } from 
 import type { SlicedRange } from "../state/results";
 import { type Call, EncodedMessage, type ServerStream } from "../transport/call";
 import { encodeDeleteRange, encodePut, encodeRangeEnd, encodeRecords, rangeRecordTag } from "./encode";
+import { encodeTxn, isLargeTxn } from "./encode-txn";
 import { Gate } from "./gate";
 
 /** Ranges over more keys than this are read in slices. */
@@ -32,6 +34,9 @@ const sliceBytesMax = 512 * 1024;
 const largeRangesMax = 4;
 /** The first chunk of a streamed range; later ones double or halve around the request limit. */
 const firstChunkKeys = 10;
+/** A reader that takes nothing for so long loses its place once its revision is compacted; looked at so often. */
+const stalledReaderMs = 10_000;
+const stalledLookMs = 1_000;
 
 export interface KvServiceOptions {
   readonly txnOpsMax: number;
@@ -105,7 +110,8 @@ export class KvService {
       this.#refuseWhenDamaged();
       const sliced = this.#member.state.rangeSliced(request);
       try {
-        await this.#sendChunks(sliced, stream, call);
+        const at = request.revision > 0n ? Number(request.revision) : sliced.revision;
+        await this.#sendChunks(sliced, at, stream, call);
       } finally {
         sliced.close();
       }
@@ -114,6 +120,7 @@ export class KvService {
 
   async #sendChunks(
     sliced: SlicedRange,
+    at: Revision,
     stream: ServerStream<typeof RangeRequestSchema, typeof RangeStreamResponseSchema>,
     call: Call,
   ): Promise<void> {
@@ -129,11 +136,23 @@ export class KvService {
         return;
       }
       if (kvs.length > 0) {
-        if (!stream.send(new EncodedMessage([encodeField(0x0a, kvs)]))) await stream.drained();
+        if (!stream.send(new EncodedMessage([encodeField(0x0a, kvs)]))) await this.#drained(stream, at);
         if (kvs.length < targetBytes / 2) keysMax = Math.min(keysMax * 2, sliceKeysMax);
         else if (kvs.length > targetBytes * 2) keysMax = Math.max(1, keysMax >> 1);
       }
       await this.#breathe(call);
+    }
+  }
+
+  /** Waits until the client takes more, but does not let one that stalls keep compacted rows for ever. */
+  async #drained(
+    stream: ServerStream<typeof RangeRequestSchema, typeof RangeStreamResponseSchema>,
+    at: Revision,
+  ): Promise<void> {
+    const drained = stream.drained().then(() => true);
+    for (let waitedMs = 0; ; waitedMs += stalledLookMs) {
+      if (await Promise.race([drained, this.#member.pause(stalledLookMs).then(() => false)])) return;
+      if (waitedMs >= stalledReaderMs && this.#member.state.compactedRevision > at) throw refuse("compacted");
     }
   }
 
@@ -155,7 +174,7 @@ export class KvService {
     return encodeDeleteRange(this.#member.headers.field(result.revision), result.deleted, result.previous);
   }
 
-  async txn(request: TxnRequest, call: Call): Promise<TxnResponse> {
+  async txn(request: TxnRequest, call: Call): Promise<TxnResponse | EncodedMessage> {
     checkTxn(request, this.#options.txnOpsMax);
     if (isReadOnlyTxn(request)) {
       if (!isSerializableTxn(request)) await this.#member.linearizable();
@@ -163,17 +182,17 @@ export class KvService {
       return this.#readTxn(request, call);
     }
     const result = await this.#member.write({ case: "txn", value: request }, "txn");
-    return this.#withHeader(result.response, result.revision);
+    return this.#txnAnswer(result.response, result.revision);
   }
 
   /** Almost always one slice; a txn with large ranges lets other work in between. */
-  async #readTxn(request: TxnRequest, call: Call): Promise<TxnResponse> {
+  async #readTxn(request: TxnRequest, call: Call): Promise<TxnResponse | EncodedMessage> {
     const { revision } = this.#member;
     const sliced = this.#member.state.readTxnSliced(request);
     try {
       for (;;) {
         const response = sliced.next();
-        if (response !== undefined) return this.#withHeader(response, revision);
+        if (response !== undefined) return await this.#txnAnswer(response, revision);
         await this.#breathe(call);
       }
     } finally {
@@ -181,9 +200,9 @@ export class KvService {
     }
   }
 
-  #withHeader(response: TxnResponse, revision: number): TxnResponse {
+  #txnAnswer(response: TxnResponse, revision: Revision): TxnResponse | Promise<EncodedMessage> {
     response.header = this.#member.headers.message(revision);
-    return response;
+    return isLargeTxn(response) ? encodeTxn(response, () => this.#member.soon()) : response;
   }
 
   async compact(request: CompactionRequest): Promise<CompactionResponse> {

@@ -20,8 +20,10 @@ import {
   RequestOpSchema,
   type TxnResponse,
   TxnRequestSchema,
+  TxnResponseSchema,
 } from "../../src/proto/gen/etcd/rpc_pb";
 import type { Rng } from "../../src/rng";
+import { decodeAnswer } from "../../src/service/backend";
 import type { Call } from "../../src/transport/call";
 import type { EncodedMessage } from "../../src/transport/call";
 import { sameRecords, txnDifference } from "./compare";
@@ -159,7 +161,9 @@ export class Operations {
       case "txn": {
         const request = operation.kind === "txn" ? this.#txn() : this.#compareAndSet();
         operation.description = `${operation.kind} of ${request.success.length} or ${request.failure.length}`;
-        return this.#write(operation, kv.txn(request, call), (answer) => this.#checkTxn(operation, answer));
+        return this.#write(operation, kv.txn(request, call), (answer) =>
+          this.#checkTxn(operation, decodeAnswer(TxnResponseSchema, answer)),
+        );
       }
       case "compact": {
         const { revision } = this.#context.shown;
@@ -215,7 +219,8 @@ export class Operations {
         const success = [this.#get(), this.#get()];
         const request = create(TxnRequestSchema, { success });
         operation.description = "txn of two reads";
-        return this.#answered(operation, kv.txn(request, call), (answer) => {
+        return this.#answered(operation, kv.txn(request, call), (given) => {
+          const answer = decodeAnswer(TxnResponseSchema, given);
           const revision = Number(answer.header!.revision);
           this.#readAt(operation, revision);
           const answers = success.map(({ request: op }) => ({

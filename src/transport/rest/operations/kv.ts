@@ -17,6 +17,7 @@ import {
   RequestOpSchema,
   type TxnRequest,
   TxnRequestSchema,
+  TxnResponseSchema,
   type TxnResponse,
 } from "../../../proto/gen/etcd/rpc_pb";
 import { decodeAnswer } from "../../../service/backend";
@@ -250,7 +251,8 @@ async function put(
     return { status: version === 1 ? 201 : 200, headers, body };
   }
   const op = create(RequestOpSchema, { request: { case: "requestPut", value: message } });
-  const txn = await kv.txn(guarded(key, conditions, [op]), request.call(KV.method.txn));
+  const answer = await kv.txn(guarded(key, conditions, [op]), request.call(KV.method.txn));
+  const txn = decodeAnswer(TxnResponseSchema, answer);
   const { succeeded, revision, responses, after } = outcomeOf(txn);
   if (!succeeded || after === undefined) throw preconditionFailed(revision, after);
   const first = responses[0]?.response;
@@ -277,7 +279,8 @@ async function remove(
   const message = create(DeleteRangeRequestSchema, { key, prevKv: prev });
   const op = create(RequestOpSchema, { request: { case: "requestDeleteRange", value: message } });
   const conditions = conditionsOf(request);
-  const txn = await kv.txn(guarded(key, conditions, [op]), request.call(KV.method.txn));
+  const answer = await kv.txn(guarded(key, conditions, [op]), request.call(KV.method.txn));
+  const txn = decodeAnswer(TxnResponseSchema, answer);
   const { succeeded, revision, responses, after } = outcomeOf(txn);
   if (!succeeded) throw preconditionFailed(revision, after);
   const first = responses[0]?.response;
