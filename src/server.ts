@@ -340,7 +340,7 @@ async function openDoors(
   };
   const rest = new RestDoor(
     new RestApi({
-      services,
+      services: { ...services, store: member.state },
       log,
       member: view,
       requestBytesMax: options.requestBytesMax,

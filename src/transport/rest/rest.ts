@@ -222,6 +222,10 @@ export class RestApi {
       if (unexpected instanceof InvariantError) this.#options.onFatal?.(unexpected);
       problem = new Problem("internal", "The server met a fault of its own.");
     }
+    if (problem.kind === "compacted" && problem.details.more?.["oldestRevision"] === undefined) {
+      const oldestRevision = String(Math.max(1, this.#options.services.store.compactedRevision));
+      problem = new Problem("compacted", problem.message, { ...problem.details, more: { oldestRevision } });
+    }
     const document = problemDocument(problem, requestId, operation !== undefined && operation.write !== "no");
     return {
       status: problem.status,

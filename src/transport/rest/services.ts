@@ -6,7 +6,15 @@ import type { LockService } from "../../service/lock";
 import type { MaintenanceService } from "../../service/maintenance";
 import type { WatchService } from "../../service/watch";
 
+/** What REST reads of the store itself. */
+export interface StoreView {
+  readonly revision: number;
+  /** Reads below it are refused; -1 before the first compaction. */
+  readonly compactedRevision: number;
+}
+
 export interface RestServices {
+  readonly store: StoreView;
   readonly kv: KvService;
   readonly lease: LeaseService;
   readonly lock: LockService;
