@@ -225,7 +225,7 @@ describe("watch", () => {
 test("a watch that is cut and resumed at random times misses nothing and repeats nothing", async () => {
   const rng = new SeededRng(20_261_122);
   const wanted: string[] = [];
-  let writing = true;
+  const progress = { writing: true };
   const writer = (async () => {
     for (let i = 0; i < 400; i++) {
       const big = i % 40 === 7;
@@ -242,20 +242,20 @@ test("a watch that is cut and resumed at random times misses nothing and repeats
         wanted.push(`${at(json, "revision")} ${key}`);
       if (i % 16 === 0) await Bun.sleep(1);
     }
-    writing = false;
+    progress.writing = false;
   })();
   const seen: string[] = [];
   let id = "";
   let cuts = 0;
   const start = (await store.ask("GET", "/keys?limit=1")).headers["keelson-revision"];
-  while (writing || seen.length < wanted.length) {
+  while (progress.writing || seen.length < wanted.length) {
     const watch = await LineWatch.open(
       id === "" ? `prefix=cut/&heartbeatSeconds=1&after=${start}` : "prefix=cut/&heartbeatSeconds=1",
       id === "" ? {} : { "last-event-id": id },
     );
     expect(watch.response.status).toBe(200);
     const messages = 1 + rng.below(12);
-    for (let at = 0; at < messages && (writing || seen.length < wanted.length); at++) {
+    for (let at = 0; at < messages && (progress.writing || seen.length < wanted.length); at++) {
       const message = await watch.next();
       if (message === undefined) break;
       if (message.id !== undefined) id = message.id;
