@@ -16,7 +16,9 @@ import {
   type TxnRequest,
   TxnRequestSchema,
   type TxnResponse,
+  TxnResponseSchema,
 } from "../../../proto/gen/etcd/rpc_pb";
+import { decodeAnswer } from "../../../service/backend";
 import { json } from "../answer";
 import { optionalBytes, requiredBytes, requiredKey } from "../byte-fields";
 import { keyValueJson } from "../key-json";
@@ -304,7 +306,7 @@ export const txnOperations: readonly Operation[] = [
     ],
     async handle(request, { kv }) {
       const txn = txnOf(request.body as TxnJson);
-      const response = await kv.txn(txn, request.call(KV.method.txn));
+      const response = decodeAnswer(TxnResponseSchema, await kv.txn(txn, request.call(KV.method.txn)));
       return json(200, { revision: response.header?.revision ?? 0n, ...resultOf(response, txn) });
     },
   }),
