@@ -88,8 +88,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+let workerUrl: string | undefined;
+
 class WorkerJobs implements DatabaseJobs {
   readonly #worker: Worker;
+  /** Copies and checks, while there are any: a Worker of low priority. */
+  #patient: Worker | undefined;
   readonly #waiting = new Map<number, Waiting>();
   #sequence = 0;
   #covered: LogIndex = 0;
@@ -106,10 +110,15 @@ class WorkerJobs implements DatabaseJobs {
     readonly state: StateMachine,
     readonly reserveBytes: number,
   ) {
-    const url = URL.createObjectURL(new Blob([workerText], { type: "application/typescript" }));
-    this.#worker = new Worker(url);
-    this.#worker.addEventListener("message", (event: MessageEvent<JobAnswer>) => this.#answered(event.data));
-    this.#worker.addEventListener("error", (event) => this.#failed(event.message));
+    this.#worker = this.#startWorker();
+  }
+
+  #startWorker(): Worker {
+    workerUrl ??= URL.createObjectURL(new Blob([workerText], { type: "application/typescript" }));
+    const worker = new Worker(workerUrl);
+    worker.addEventListener("message", (event: MessageEvent<JobAnswer>) => this.#answered(event.data));
+    worker.addEventListener("error", (event) => this.#failed(event.message));
+    return worker;
   }
 
   get coveredIndex(): LogIndex {
@@ -170,6 +179,7 @@ class WorkerJobs implements DatabaseJobs {
     }
     await this.#last;
     this.#worker.terminate();
+    this.#patient?.terminate();
   }
 
   #closedError(): DatabaseJobError {
@@ -225,16 +235,26 @@ class WorkerJobs implements DatabaseJobs {
 
   #run<Outcome>(job: DatabaseJob): Promise<Outcome> {
     const sequence = ++this.#sequence;
-    const request: JobRequest = { path: this.path, sequence, job };
-    return new Promise<Outcome>((resolve, reject) => {
+    const patient = job.kind !== "checkpoint";
+    const worker = patient ? (this.#patient ??= this.#startWorker()) : this.#worker;
+    const request: JobRequest = { path: this.path, sequence, job, patient };
+    const outcome = new Promise<Outcome>((resolve, reject) => {
       this.#waiting.set(sequence, {
         kind: job.kind,
         resolve: resolve as (outcome: unknown) => void,
         reject,
       });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
-      this.#worker.postMessage(request);
+      worker.postMessage(request);
     });
+    // Seldom wanted, and its memory is worth more than the moment that it takes to start.
+    const release = (): void => {
+      if (this.#patient !== worker) return;
+      this.#patient = undefined;
+      worker.terminate();
+    };
+    if (patient) outcome.then(release, release);
+    return outcome;
   }
 
   #answered(answer: JobAnswer): void {

@@ -3,7 +3,18 @@
  * source and inside a compiled executable alike; therefore it imports nothing but the runtime's modules.
  */
 import { Database } from "bun:sqlite";
-import { closeSync, fsyncSync, openSync, readSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fdatasyncSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
+import { setPriority } from "node:os";
 import { dirname } from "node:path";
 
 declare const self: Worker;
@@ -37,6 +48,8 @@ export interface JobRequest {
   readonly path: string;
   readonly sequence: number;
   readonly job: DatabaseJob;
+  /** Work that takes long and has time: it gives way to the threads that serve. */
+  readonly patient: boolean;
 }
 
 export type JobAnswer =
@@ -50,6 +63,8 @@ export type JobAnswer =
     };
 
 const chunkBytes = 1024 ** 2;
+/** A copy is synced this often: one sync of everything at its end would hold up those of the log for seconds. */
+const copySyncBytes = 16 * 1024 ** 2;
 
 function checkpoint(path: string, mode: string, busyTimeoutMs: number): CheckpointOutcome {
   const database = new Database(path, { create: false, readwrite: true });
@@ -99,6 +114,7 @@ function copyInto(to: string, source: number): void {
         written += writeSync(target, chunk, written, read - written, offset + written);
       }
       offset += read;
+      if (offset % copySyncBytes === 0) fdatasyncSync(target);
     }
   } catch (error) {
     rmSync(to, { force: true });
@@ -250,8 +266,18 @@ function perform(path: string, job: DatabaseJob): unknown {
   }
 }
 
+let lowered = false;
+
+/** On Linux a priority belongs to a thread; it cannot be raised again, so such a Worker does nothing else. */
+function lowerPriority(): void {
+  if (lowered || process.platform !== "linux") return;
+  lowered = true;
+  setPriority(0, 10);
+}
+
 self.addEventListener("message", (event: MessageEvent<JobRequest>) => {
-  const { path, sequence, job } = event.data;
+  const { path, sequence, job, patient } = event.data;
+  if (patient) lowerPriority();
   let answer: JobAnswer;
   try {
     answer = { sequence, ok: true, outcome: perform(path, job) };
