@@ -1,6 +1,7 @@
 /** How HTTP/1.1 headers become gRPC metadata and deadlines, and statuses become HTTP status codes. */
 import type { IncomingHttpHeaders } from "node:http";
 import { GrpcCode } from "../../errors";
+import { timeoutUnitMs } from "../timeout-units";
 
 /** Headers of HTTP itself that a service may see, under `grpcgateway-<name>`. */
 const permanentHeaders: ReadonlySet<string> = new Set([
@@ -50,15 +51,6 @@ export function metadataOf(headers: IncomingHttpHeaders, name: string): string |
   return printable(headers.authorization) ?? given;
 }
 
-const unitMs: Readonly<Record<string, number>> = {
-  H: 3_600_000,
-  M: 60_000,
-  S: 1_000,
-  m: 1,
-  u: 1e-3,
-  n: 1e-6,
-};
-
 /**
  * Milliseconds of a `Grpc-Timeout` header: an integer and a unit, zero meaning none (undefined). A negative one has
  * passed already. Null when the text is no timeout.
@@ -66,7 +58,7 @@ const unitMs: Readonly<Record<string, number>> = {
 export function parseGatewayTimeout(text: string): number | undefined | null {
   const parts = /^([+-]?\d{1,18})([HMSmun])$/.exec(text);
   if (parts === null) return null;
-  const timeoutMs = Number(parts[1]) * unitMs[parts[2]!]!;
+  const timeoutMs = Number(parts[1]) * timeoutUnitMs[parts[2]!]!;
   return timeoutMs === 0 ? undefined : timeoutMs;
 }
 

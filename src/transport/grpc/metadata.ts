@@ -1,4 +1,6 @@
 /** What gRPC puts into HTTP/2 headers: content type, timeout, status message, metadata. */
+import { timeoutUnitMs } from "../timeout-units";
+
 /**
  * The content type to answer with, or undefined when the request is no gRPC. "application/grpc;x" is answered as
  * "application/grpc+x", as grpc-go does.
@@ -10,22 +12,13 @@ export function grpcContentType(value: string | undefined): string | undefined {
   return mark === "+" || mark === ";" ? `application/grpc+${value.slice(17)}` : undefined;
 }
 
-const unitMs: Readonly<Record<string, number>> = {
-  H: 3_600_000,
-  M: 60_000,
-  S: 1_000,
-  m: 1,
-  u: 1e-3,
-  n: 1e-6,
-};
-
 /** Milliseconds of a `grpc-timeout` ("5S", "100m"): at most eight digits and a unit. A string says what is wrong. */
 export function parseTimeoutMs(text: string): number | string {
   if (text.length < 2)
     return `malformed grpc-timeout: transport: timeout string is too short: ${JSON.stringify(text)}`;
   if (text.length > 9)
     return `malformed grpc-timeout: transport: timeout string is too long: ${JSON.stringify(text)}`;
-  const unit = unitMs[text[text.length - 1]!];
+  const unit = timeoutUnitMs[text[text.length - 1]!];
   if (unit === undefined) {
     return `malformed grpc-timeout: transport: timeout unit is not recognized: ${JSON.stringify(text)}`;
   }
