@@ -22,13 +22,13 @@ import { Exchange } from "./exchange";
 import { HandOver } from "./hand-over";
 import { Headers } from "./headers";
 import { Housekeeping } from "./housekeeping";
-import type { JoinPlan } from "./join-plan";
 import type { LeaseKeeper } from "./lease-keeper";
 import { LeaseRenewals, type LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
-import { type AddedMember, Membership, type NewMember, othersOf } from "./membership";
+import { type AddedMember, Membership, type NewMember } from "./membership";
 import { leaseKeeperOf, raiseAlarm, recordRests } from "./operations";
 import type { MemberEvents, MemberOptions } from "./options";
+import { Others } from "./others";
 import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
 import type { DiskFile, Ports } from "./ports";
@@ -73,8 +73,7 @@ export class Member {
   readonly #renewals: LeaseRenewals;
   readonly #applier: Applier;
   readonly #incarnation: bigint;
-  /** What a joiner knows of the others until its state does. */
-  readonly #joining: JoinPlan | undefined;
+  readonly #others: Others;
   readonly #timers: Timers;
   readonly #stopListeners = new Set<() => void>();
   #sequence = 0n;
@@ -109,7 +108,7 @@ export class Member {
     this.#timers = new Timers(clock);
     this.#events = events;
     this.#log = log;
-    this.#joining = opened.joining;
+    this.#others = new Others(memberId, state, opened.joining);
     this.#incarnation = ports.rng.bits64() >> 1n;
     this.#raft = consensusOf(options, opened, ports.rng);
     this.headers = new Headers(clusterId, memberId, () => this.#term);
@@ -269,12 +268,20 @@ export class Member {
   #begin(): void {
     const { clock, peers } = this.#ports;
     peers.start(
-      { clusterId: this.clusterId, memberId: this.id, incarnation: this.#incarnation },
+      {
+        clusterId: this.clusterId,
+        memberId: this.id,
+        incarnation: this.#incarnation,
+        peerUrls: () => this.state.members().find(({ ID }) => ID === this.id)?.peerURLs ?? [],
+      },
       {
         receive: (message) => this.#receive(message),
         readPiece: (from, name, offset, bytesMax) => this.snapshots.readPiece(from, name, offset, bytesMax),
         isRemoved: (id) => this.state.isRemovedMember(id),
         removed: () => this.#learnRemoved(),
+        stranger: (address) => {
+          if (this.#others.met(address)) peers.setMembers(this.#others.addresses());
+        },
       },
     );
     this.#configurationChanged();
@@ -478,7 +485,7 @@ export class Member {
     const { voters, learners } = this.#raft.status().configuration;
     this.#learner = learners.includes(this.id);
     this.#alone = voters.length === 1 && voters[0] === this.id;
-    this.#ports.peers.setMembers(othersOf(this.id, this.state, this.#joining));
+    this.#ports.peers.setMembers(this.#others.addresses());
     if (this.state.isRemovedMember(this.id)) this.#learnRemoved();
   }
 

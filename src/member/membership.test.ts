@@ -187,3 +187,33 @@ test("a change that its leader could not finish is made by the next one, or was 
   expect(present).toBe(!(outcome instanceof Error));
   expect(cluster.leader().id).not.toBe(leader.id);
 });
+
+test("a member that was away finds its way back, although everybody it knew has been replaced", () => {
+  const cluster = settled(3, { strictReconfiguration: false });
+  const away = cluster.node(cluster.followers()[0]!.id);
+  const founders = cluster.running().filter((member) => member !== away.member);
+  cluster.crash(away);
+  const replace = (name: string, gone: MemberId) => {
+    const add = (): Promise<{ id: MemberId }> =>
+      cluster.leader().addMember({ peerUrls: [peerUrl(name)], isLearner: true });
+    const { id } = cluster.clock.settle(add());
+    const node = join(cluster, name, id);
+    cluster.clock.settle(node.member!.ready());
+    cluster.clock.settle(cluster.leader().promoteMember(id));
+    cluster.until(() => !node.member!.isLearner);
+    cluster.clock.run(6_000);
+    const goner = cluster.node(gone);
+    cluster.clock.settle(cluster.leader().removeMember(gone));
+    cluster.until(() => goner.removed);
+    cluster.clock.settle(goner.member!.stop());
+    goner.member = undefined;
+    cluster.clock.run(6_000);
+  };
+  founders.forEach(({ id }, i) => replace(`new${i}`, id));
+  cluster.clock.settle(cluster.leader().write(put("meanwhile")));
+  const back = cluster.open(away);
+  cluster.clock.settle(back.ready());
+  cluster.until(() => back.state.appliedIndex === cluster.leader().state.appliedIndex);
+  expect(agreed(cluster)).toHaveLength(3);
+  expect(cluster.fatal()).toEqual([]);
+});

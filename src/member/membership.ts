@@ -12,10 +12,9 @@ import {
 import type { StateMachine } from "../state/state-machine";
 import type { HandOver } from "./hand-over";
 import { memberIdOf } from "./identity";
-import type { JoinPlan } from "./join-plan";
 import { type MembershipChange, type MembershipLimits, membershipRefusal } from "./membership-rules";
 import { PeerCallError, type PeerCalls } from "./peer-calls";
-import type { Clock, PeerAddress, Peers } from "./ports";
+import type { Clock, Peers } from "./ports";
 import type { Proposals } from "./proposals";
 
 /** Who is to join. */
@@ -204,19 +203,4 @@ function encodeChange(change: MembershipChange): Uint8Array {
 function decodeChange(body: Uint8Array): MembershipChange {
   const change = JSON.parse(Buffer.from(body).toString()) as MembershipChange & { id: string };
   return { ...change, id: BigInt(`0x${change.id}`) };
-}
-
-/**
- * The other members, with their addresses. A joiner's log leads it through the configurations of the past; until it
- * meets itself there, those that it was told of stay, or it would part from the leader that feeds it.
- */
-export function othersOf(self: MemberId, state: StateMachine, joining: JoinPlan | undefined): PeerAddress[] {
-  const known = state.members();
-  const others = known.map(({ ID: id, peerURLs: peerUrls }): PeerAddress => ({ id, peerUrls }));
-  if (joining !== undefined && !known.some(({ ID }) => ID === self)) {
-    for (const seed of joining.members) {
-      if (!others.some(({ id }) => id === seed.id) && !state.isRemovedMember(seed.id)) others.push(seed);
-    }
-  }
-  return others.filter(({ id }) => id !== self);
 }

@@ -78,6 +78,11 @@ export interface PeerHandler {
   isRemoved(id: MemberId): boolean;
   /** A peer says that this member was removed from the cluster. */
   removed(by: MemberId): void;
+  /**
+   * Somebody of this cluster was turned away as unknown. It may have joined after what this member has applied, and
+   * may even lead: taken among the members of {@link Peers.setMembers} it gets in at its next attempt.
+   */
+  stranger?(address: PeerAddress): void;
 }
 
 /** Who this member is to its peers: part of each handshake. */
@@ -86,6 +91,8 @@ export interface PeerIdentity {
   readonly memberId: MemberId;
   /** Differs in each life of the process. */
   readonly incarnation: bigint;
+  /** Where this member can be reached, for those who do not know it yet. */
+  readonly peerUrls?: () => readonly string[];
 }
 
 /** Other members. Sending never blocks and may lose messages; a full queue drops. */

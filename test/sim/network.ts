@@ -126,8 +126,14 @@ export class Network {
 
   #arrive(station: Station, target: Station, message: PeerMessage): void {
     if (this.#stations.get(message.to) !== target || this.#isCut(message.from, message.to)) return;
-    if (!target.handler.isRemoved(message.from)) return target.handler.receive(message);
-    if (this.#stations.get(message.from) === station) station.handler.removed(message.to);
+    if (target.handler.isRemoved(message.from)) {
+      if (this.#stations.get(message.from) === station) station.handler.removed(message.to);
+    } else if (target.members.some(({ id }) => id === message.from)) {
+      target.handler.receive(message);
+    } else {
+      // Turned away, as the transport does.
+      target.handler.stranger?.({ id: message.from, peerUrls: station.identity.peerUrls?.() ?? [] });
+    }
   }
 
   /** Cuts messages from one to the other; the way back stays open. */

@@ -28,7 +28,12 @@ export interface Hello {
   readonly from: MemberId;
   readonly to: MemberId;
   readonly incarnation: bigint;
+  /** Where the one who introduces itself can be reached; empty when it does not say. */
+  readonly peerUrls: readonly string[];
 }
+
+/** Peer URLs of an introduction are given up beyond this many bytes. */
+const peerUrlBytesMax = 2_048;
 
 /** Why somebody is turned away: a status, whether trying again may help, and what to do about it. */
 export const refusals = {
@@ -66,7 +71,11 @@ export type RefusalReason = keyof typeof refusals;
 
 /** The headers by which this member introduces itself to another. */
 export function helloHeaders(identity: PeerIdentity, to: MemberId): SentHeaders {
+  const peerUrls = (identity.peerUrls?.() ?? []).join(",");
   return [
+    ...(peerUrls === "" || peerUrls.length > peerUrlBytesMax
+      ? []
+      : [["keelson-peer-urls", peerUrls] as const]),
     ["keelson-protocol", `${protocolOldest}-${protocolNewest}`],
     ["keelson-version", keelsonVersion],
     ["keelson-cluster", hexId(identity.clusterId)],
@@ -98,7 +107,15 @@ export function readHello(get: (name: string) => string | undefined): Hello | un
     from,
     to,
     incarnation,
+    peerUrls: readPeerUrls(get("keelson-peer-urls") ?? ""),
   };
+}
+
+/** URLs that can be dialed; none when any of them cannot. */
+function readPeerUrls(text: string): readonly string[] {
+  if (text === "" || text.length > peerUrlBytesMax) return [];
+  const urls = text.split(",");
+  return urls.every((url) => /^https?:\/\/[\x21-\x7e]+$/.test(url) && URL.canParse(url)) ? urls : [];
 }
 
 /** The version that both ends speak; undefined when there is none. */

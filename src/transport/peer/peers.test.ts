@@ -288,7 +288,9 @@ describe("an introduction", () => {
     one.start(two);
     await until("it is said", () => one.logged("a member cannot be reached", "unknown-member") > 0);
     expect(two.received).toEqual([]);
-    two.knows(one);
+    // It says who came, and where it can be reached: the member may decide to know it.
+    expect(two.strangers[0]).toEqual(one.address);
+    two.knows(two.strangers[0]!);
     await until("they are connected", () => two.connected(one), 3000);
   });
 

@@ -69,7 +69,11 @@ export class PeerPort {
     if (hello.from === identity.memberId) return "myself";
     if (hello.to !== identity.memberId) return "wrong-member";
     if (handler.isRemoved(hello.from)) return "removed";
-    if (!this.host.isMember(hello.from)) return "unknown-member";
+    if (!this.host.isMember(hello.from)) {
+      const { from: id, peerUrls } = hello;
+      if (peerUrls.length > 0) handler.stranger?.({ id, peerUrls });
+      return "unknown-member";
+    }
     if (presence.isSuperseded(hello.from, hello.incarnation)) return "superseded";
     return undefined;
   }

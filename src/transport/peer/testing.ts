@@ -36,6 +36,7 @@ export class TestMember implements PeerHandler {
   readonly log = new CapturingLogger();
   readonly failures: unknown[] = [];
   readonly removedBy: bigint[] = [];
+  readonly strangers: PeerAddress[] = [];
   readonly transport: PeerTransport;
   readonly removedIds = new Set<bigint>();
   url = "";
@@ -73,6 +74,7 @@ export class TestMember implements PeerHandler {
         clusterId: this.options.clusterId ?? clusterId,
         memberId: this.id,
         incarnation: this.options.incarnation ?? 1n,
+        peerUrls: () => [this.url],
       },
       this,
     );
@@ -100,6 +102,10 @@ export class TestMember implements PeerHandler {
 
   removed(by: bigint): void {
     this.removedBy.push(by);
+  }
+
+  stranger(address: PeerAddress): void {
+    this.strangers.push(address);
   }
 
   heartbeat(to: TestMember, readRound: number): PeerMessage {
