@@ -92,7 +92,7 @@ describe("pieces", () => {
     expect(delaysMs.length).toBeGreaterThan(10);
     delaysMs.sort((a, b) => a - b);
     expect(delaysMs[Math.floor(delaysMs.length / 2)]).toBeLessThan(20);
-    expect(delaysMs.at(-1)).toBeLessThan(100);
+    expect(delaysMs.at(-1)).toBeLessThan(250);
   }, 20_000);
 
   test("go on after the connection was lost", async () => {

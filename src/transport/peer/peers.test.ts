@@ -128,12 +128,13 @@ describe("two members", () => {
     members.splice(members.indexOf(two), 1);
     await until("it is missed", () => one.transport.activeSinceMs(2n) === undefined);
     one.transport.send([one.heartbeat(two, 1)]);
-    await Bun.sleep(600);
+    await Bun.sleep(1200);
     const again = await open(2n, { listenUrl: `http://127.0.0.1:${port}`, incarnation: 2n });
     again.start(one);
     const startedMs = performance.now();
     await connected(one, again);
-    expect(performance.now() - startedMs).toBeLessThan(200);
+    // About 10 ms alone; the pause that it must not wait for has grown to between 0.5 and 1 s by now.
+    expect(performance.now() - startedMs).toBeLessThan(400);
     one.transport.send([one.heartbeat(again, 2)]);
     await until("a heartbeat", () => again.rounds.length === 1);
     expect(again.rounds).toEqual([2]);
@@ -156,7 +157,7 @@ describe("two members", () => {
       () => two.transport.activeSinceMs(1n) === undefined && one.transport.roundTripMs(2n) === undefined,
       3000,
     );
-    expect(performance.now() - pausedMs).toBeLessThan(1000);
+    expect(performance.now() - pausedMs).toBeLessThan(1500);
     one.transport.send([one.heartbeat(two, 1)]);
     relay.resume();
     await until("they are connected again", () => one.connected(two) && two.connected(one), 4000);
