@@ -32,8 +32,8 @@ export const uncommittedBytesMax = 256 * 1024 ** 2;
 export const appendBytesMax = 1024 ** 2;
 export const inflightBytesMax = 32 * 1024 ** 2;
 export const inflightMessagesMax = 256;
-/** Bytes of a snapshot that one follower gets in a second: 1 GB takes half a minute. */
-export const snapshotBytesPerSecond = 32 * 1024 ** 2;
+/** Bytes of a snapshot that one follower gets in a second: 1 GB takes a minute. */
+export const snapshotBytesPerSecond = 16 * 1024 ** 2;
 /** The largest piece of a snapshot that is read, sent and written at once. */
 export const snapshotPieceBytes = 512 * 1024;
 /** A follower that asked for nothing of its snapshot for this long is taken to have given it up. */

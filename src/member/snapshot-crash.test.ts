@@ -51,3 +51,53 @@ test("[P1] wherever the power fails during an install, the member starts with th
     expect(operations).toBeGreaterThan(15);
   }
 }, 120_000);
+
+test("[P1] nothing becomes the state, and nothing is acknowledged, before the record is on disk", () => {
+  const { cluster, leader, follower, node } = lagging();
+  outrun(cluster, leader);
+  const before = follower.state.appliedIndex;
+  const acknowledged: number[] = [];
+  cluster.network.filter = (message) => {
+    if (message.kind === "append-answer" && message.from === follower.id && message.accepted) {
+      acknowledged.push(message.index);
+    }
+    return true;
+  };
+  cluster.network.heal();
+  cluster.until(() => follower.snapshots.receiver.status?.stage === "verifying");
+  const release = node.world.holdSyncs();
+  cluster.clock.run(3_000);
+  expect(follower.snapshots.receiver.status?.stage).toBe("committing");
+  expect(follower.state.appliedIndex).toBe(before);
+  expect(acknowledged.filter((index) => index > before)).toEqual([]);
+  release();
+  cluster.until(() => follower.state.appliedIndex === leader.state.appliedIndex);
+  sameState(follower, leader);
+});
+
+test("a member that is stopped while it installs starts again with what it had, and catches up", () => {
+  for (const stage of ["fetching", "verifying", "reading", "committing"] as const) {
+    const { cluster, leader, follower, node } = lagging();
+    outrun(cluster, leader, "k", 12 * 1_024);
+    cluster.network.heal();
+    const release = stage === "committing" ? holdAtCommit() : () => {};
+    cluster.until(() => {
+      const { status } = follower.snapshots.receiver;
+      // Reading a small state takes no virtual time.
+      return status?.stage === stage || (stage === "reading" && lines(node, installed) === 1);
+    });
+    const stopped = follower.stop();
+    release();
+    cluster.clock.settle(stopped);
+    const again = cluster.open(node);
+    holdsAPast(again, leader);
+    cluster.until(() => again.state.appliedIndex === leader.state.appliedIndex);
+    sameState(again, leader);
+    expect(cluster.fatal()).toEqual([]);
+
+    function holdAtCommit(): () => void {
+      cluster.until(() => follower.snapshots.receiver.status?.stage === "verifying");
+      return node.world.holdSyncs();
+    }
+  }
+});

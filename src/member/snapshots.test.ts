@@ -317,3 +317,35 @@ test("a member whose database is gone or damaged refuses to start; removed and a
   cluster.clock.settle(leader.consistency.compare());
   expect(leader.consistency.mismatches).toBe(0);
 });
+
+test("[#20650] a defragmentation, a compaction and a copy for a client do not disturb an install", () => {
+  const { cluster, leader, follower, node } = lagging();
+  outrun(cluster, leader);
+  const compaction = {
+    case: "compaction",
+    value: {
+      $typeName: "etcdserverpb.CompactionRequest",
+      revision: BigInt(leader.state.revision - 5),
+      physical: true,
+    },
+  } as const;
+  cluster.clock.settle(leader.write(compaction));
+  outrun(cluster, leader, "more");
+  cluster.network.heal();
+  const { housekeeping } = follower;
+  const work: Promise<unknown>[] = [];
+  let copies = 0;
+  cluster.until(() => {
+    work.push(housekeeping.defragment());
+    housekeeping.compact();
+    const path = `/data/copy-${copies++}`;
+    work.push(housekeeping.takeSnapshotFile(path).catch((error: unknown) => String(error)));
+    return lines(node, installed) === 1;
+  });
+  cluster.until(() => follower.state.appliedIndex === leader.state.appliedIndex);
+  cluster.clock.settle(Promise.all(work));
+  cluster.clock.run(5_000);
+  sameState(follower, leader);
+  expect(cluster.clock.settle(leader.consistency.compare())).toBe(true);
+  expect(cluster.fatal()).toEqual([]);
+});
