@@ -22,7 +22,7 @@ import { LeaseService } from "./service/lease";
 import { LockService } from "./service/lock";
 import { MaintenanceService } from "./service/maintenance";
 import { WatchService } from "./service/watch";
-import { askPeers, type BeginningDoors, decideBeginning } from "./start/beginning";
+import { askPeers, type BeginningDoors, decideBeginning, refuseForeignData } from "./start/beginning";
 import { callMember } from "./start/client-call";
 import { becomeVoter } from "./start/promotion";
 import { systemDisk } from "./storage/disk";
@@ -127,7 +127,11 @@ async function startLocked(
     metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
     const ready = member.ready();
     const compared = options.initialCorruptCheck ? member.consistency.checkBeforeServing() : undefined;
-    const [known] = await Promise.all([inTime(ready, options.clusterReadyTimeoutMs), compared]);
+    const foreign = refuseForeignData(member.clusterId, options, beginningDoors(log, disk));
+    const [known] = await Promise.race([
+      Promise.all([inTime(ready, options.clusterReadyTimeoutMs), compared]),
+      foreign.then(() => Promise.withResolvers<never>().promise),
+    ]);
     const late = !known;
     if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
     keepJoining(options.dataDirectory, member, disk, log, fatal);

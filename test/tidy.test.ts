@@ -45,6 +45,7 @@ test("stations import only what they may know", () => {
     transport: /^src\/(?:consensus|storage|state|member|watch|command\/|server|main)/,
     member: /^src\/(?:transport|command|metrics|server|main)/,
     service: /^src\/(?:consensus|storage|command|metrics|server|main)/,
+    start: /^src\/(?:consensus|storage|state|watch|service|transport|command|metrics|server|main)/,
   };
   const found = product.flatMap(({ path, text }) => {
     const station = path.split("/")[1]!;

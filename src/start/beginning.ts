@@ -2,7 +2,7 @@
  * How a member without data begins: as a founder, as one that was added by MemberAdd (`existing`), or by adding
  * itself (`--join`). Running clusters are asked first, so that a mistake is refused before anything is written.
  */
-import { hexId } from "../ids";
+import { type ClusterId, hexId } from "../ids";
 import { foundCluster, type InitialMember } from "../member/bootstrap";
 import { hasMember } from "../member/data-directory";
 import { type JoinPlan, readJoinPlan, removeJoinPlan } from "../member/join-plan";
@@ -83,6 +83,34 @@ export async function decideBeginning(
   if (options.initialClusterState === "existing") return joinAsAdded(options, others, doors);
   await refuseFoundingAgain(options, others, doors);
   return undefined;
+}
+
+/**
+ * Rejects when the data at hand belong to another cluster than the one that the flags name: the data say who a member
+ * is, so it would look for the wrong ones. Best effort: who does not answer says nothing.
+ */
+export async function refuseForeignData(
+  clusterId: ClusterId,
+  options: BeginningOptions,
+  doors: BeginningDoors,
+): Promise<void> {
+  const foreign = (url: string, other: ClusterId): Error =>
+    new Error(
+      `the data in ${options.dataDirectory} belong to cluster ${hexId(clusterId)}, but ${url} is of cluster ` +
+        `${hexId(other)}; name the right --data-dir, or an empty one to begin a new member`,
+    );
+  for (const { url } of options.joinEndpoints) {
+    const view = await listMembers(url, doors, checkTimeoutMs).catch(() => undefined);
+    if (view !== undefined && view.clusterId !== clusterId) throw foreign(url, view.clusterId);
+  }
+  const others = options.initialCluster.filter(({ name }) => name !== options.name);
+  const urls = others.flatMap(({ peerUrls }) => peerUrls);
+  if (urls.length === 0) return;
+  const answers = await doors.askPeers(urls, checkTimeoutMs);
+  // One that answers for this cluster is enough: --initial-cluster may be old, and an address given away since.
+  if (answers.some((answer) => answer.clusterId === clusterId)) return;
+  const [other] = answers;
+  if (other !== undefined) throw foreign(other.peerUrl, other.clusterId);
 }
 
 /** Whether the cluster still has the member of a plan; it counts as wanted when nobody answers. */

@@ -170,6 +170,29 @@ describe.skipIf(calibrating)("a member that begins wrongly beside a running clus
     expect((await memberList()).trim().split("\n").length).toBe(4);
   }, 60_000);
 
+  test("with the data of another cluster", async () => {
+    const other = new Cluster({ size: 0 });
+    const alone = await other.newMember();
+    other.founders = [alone];
+    await alone.start();
+    await alone.stop();
+    const joining = await alone.refused({ begin: ["--join", m1.clientUrl] });
+    expect(joining.code).toBe(1);
+    expect(joining.log).toContain("belong to cluster");
+    const founding = await alone.refused({
+      begin: [
+        "--name=m3",
+        `--initial-advertise-peer-urls=${m3.peerUrl}`,
+        `--initial-cluster=${listed(m1, m2, m3)}`,
+      ],
+    });
+    expect(founding.code).toBe(1);
+    expect(founding.log).toContain("belong to cluster");
+    // The data are as good as before.
+    await alone.start({ begin: [] });
+    await alone.kill();
+  }, 30_000);
+
   test("with the data of a member that was removed", async () => {
     const etcdctl = await cluster.etcdctl([m1]);
     const id = (await memberList())
