@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { CommandSchema } from "../proto/gen/keelson/command_pb";
 import { decodeCommand, encodeCommand } from "./command-codec";
@@ -51,4 +51,24 @@ test("every other operation reads back too", () => {
     operation: { case: "leaseRevoke", value: { id: 7n, expiredInTerm: 3n } },
   });
   expect(decodeCommand(encodeCommand(command))).toEqual(command);
+});
+
+test("bytes that a put by hand would not have are read as the schema reads them, or refused as it does", () => {
+  const attempt = (read: () => unknown): unknown => {
+    try {
+      return read();
+    } catch {
+      return "refused";
+    }
+  };
+  fc.assert(
+    fc.property(commands, fc.nat(), fc.nat(255), fc.nat(4), (command, position, byte, cut) => {
+      const bytes = Uint8Array.from(encodeCommand(command));
+      bytes[position % Math.min(bytes.length, 60)] = byte;
+      const damaged = bytes.subarray(0, bytes.length - cut);
+      const expected = attempt(() => fromBinary(CommandSchema, damaged, { recursionLimit: 128 }));
+      expect(attempt(() => decodeCommand(damaged))).toEqual(expected);
+    }),
+    { numRuns: 3_000 },
+  );
 });
