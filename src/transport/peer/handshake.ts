@@ -139,6 +139,9 @@ export function refusalBody(reason: RefusalReason): Buffer {
   return Buffer.from(JSON.stringify({ reason, message: text, retry }));
 }
 
+/** How much of a refusal's text is shown. */
+const shownTextMax = 200;
+
 /** What a refusal says; a body that says nothing gives the status. */
 export function readRefusal(
   status: number,
@@ -147,7 +150,8 @@ export function readRefusal(
   try {
     const parsed = JSON.parse(body) as { reason?: unknown; message?: unknown; retry?: unknown };
     if (typeof parsed.reason === "string" && typeof parsed.message === "string") {
-      return { reason: parsed.reason, message: parsed.message, retry: parsed.retry === true };
+      const [reason, message] = [parsed.reason, parsed.message].map((text) => text.slice(0, shownTextMax));
+      return { reason: reason!, message: message!, retry: parsed.retry === true };
     }
   } catch {
     // Whoever answered is no member.

@@ -74,7 +74,7 @@ async function ask(
   session = connectHttp2(member.url),
 ): Promise<Answer> {
   sessions.push(session);
-  session.on("error", () => {});
+  if (session.listenerCount("error") === 0) session.on("error", () => {});
   const stream = session.request({ [constants.HTTP2_HEADER_METHOD]: "POST", ...headers });
   const answer: Answer = { status: 0, body: "", closed: false, write: (bytes) => void stream.write(bytes) };
   stream.on("response", (fields) => (answer.status = Number(fields[":status"])));
@@ -215,6 +215,16 @@ describe("the peer port", () => {
     member.removedIds.add(5n);
     expect((await ask(member, { ...urgent, "keelson-from": "5" })).status).toBe(410);
     expect(member.received).toEqual([]);
+  });
+
+  test("says once and not for each of them that strangers come", async () => {
+    const member = await alone();
+    const session = connectHttp2(member.url);
+    for (let from = 16; from < 80; from++) {
+      const change = { "keelson-from": from.toString(16), "keelson-cluster": "ab" };
+      expect((await ask(member, { ...urgent, ...change }, session)).status).toBe(412);
+    }
+    expect(member.logged("the peer port refused a connection", "wrong-cluster")).toBe(1);
   });
 
   test("takes a later version that also speaks this one", async () => {

@@ -88,7 +88,9 @@ export class PeerPort {
   warnRefused(reason: string, hello: Hello | undefined, address: string): void {
     // Whoever comes while this member starts is told to come again, as at every start of a cluster.
     if (reason === "not-ready") return;
-    const who = hello === undefined ? address.replace(/:\d+$/, "") : hexId(hello.from);
+    // A stranger chooses its id, so its address says who it is.
+    const known = hello !== undefined && this.host.isMember(hello.from);
+    const who = known ? hexId(hello.from) : address.replace(/:\d+$/, "");
     warnSeldom(this.logging, `${reason}:${who}`, "the peer port refused a connection", {
       reason,
       remoteAddress: address,
