@@ -33,6 +33,8 @@ export interface Scenario {
   wrapper?(position: number, output: string): readonly string[] | undefined;
   /** Why it does not apply to a real etcd. */
   readonly notForEtcd?: string;
+  /** What a real etcd 3.6.16 was seen to fail at here. */
+  readonly etcdFails?: string;
   /** Brings the fault, lives with it, and takes it away. */
   fault(run: ScenarioRun): Promise<void>;
 }
