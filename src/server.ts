@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import type { ServerOptions } from "./command/options";
 import { refuse } from "./errors";
 import { hexId } from "./ids";
+import { startIdleCollector } from "./idle-collector";
 import { quotaBytesDefault } from "./limits";
 import { type Logger, OncePerMinute } from "./log";
 import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./member/join-plan";
@@ -402,6 +403,7 @@ async function openDoors(
       counts.bufferedRequestBytes + (gateway?.counts().bufferedRequestBytes ?? 0),
     );
   });
+  const stopIdleCollector = startIdleCollector();
   const stallMonitor = startStallMonitor({
     histogram: metrics.keelson.stall,
     longest: metrics.keelson.longestStall,
@@ -414,6 +416,7 @@ async function openDoors(
       for (const listener of listeners) listener.stopAccepting();
       health.setServing(false);
       stallMonitor.stop();
+      stopIdleCollector();
       const grace = new Promise<void>((resolve) => void systemClock.after(stopGraceMs, resolve));
       await Promise.all([
         grpc.stop(stopGraceMs),
