@@ -225,6 +225,11 @@ export class LeaseKeeper {
     return lease === undefined ? undefined : Math.max(0, lease.deadlineMs - this.#clock.monotonicMs());
   }
 
+  /** The full time of a lease; undefined when it is unknown or this member does not lead. */
+  ttlSeconds(id: LeaseId): number | undefined {
+    return this.#leases.get(id)?.ttlSeconds;
+  }
+
   /** Resolves when the lease is revoked ("revoked", at once if it is unknown), or this member stops leading. */
   settled(id: LeaseId): Promise<"revoked" | "notLeader"> {
     if (this.#term === undefined) return Promise.resolve("notLeader");

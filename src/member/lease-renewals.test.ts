@@ -169,3 +169,20 @@ test("L14 a renewal that a leader makes before it knows of the revoke is answere
   release();
   expect(cluster.clock.settle(answer)).toBe(0);
 });
+
+test("L11 an id that was granted anew while its renewal was proven is told the new time", () => {
+  const cluster = granted(30);
+  const leader = cluster.leader();
+  const [follower] = cluster.followers();
+  const release = cluster.node(leader.id).world.holdSyncs();
+  const revoke = {
+    case: "leaseRevoke",
+    value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: 0n },
+  } as const;
+  cluster.clock.settle(follower!.write(revoke));
+  cluster.clock.settle(follower!.write(grant(5)));
+  const answer = renewed(follower!);
+  cluster.clock.run(100);
+  release();
+  expect(cluster.clock.settle(answer)).toBe(5);
+});

@@ -162,14 +162,16 @@ export class LeaseRenewals {
     if (renewed.some((outcome) => typeof outcome === "number")) await this.#proveLeadership(term);
     return encodeIds(
       renewed.map((outcome, i) =>
-        typeof outcome === "number" ? this.#afterProof(ids[i]!, outcome) : askAlone,
+        typeof outcome === "number" ? (this.#afterProof(ids[i]!, outcome) ?? askAlone) : askAlone,
       ),
     );
   }
 
-  /** The proof waits for entries that were committed before: a revoke among them makes the renewal void. */
-  #afterProof(id: LeaseId, ttlSeconds: number): bigint {
-    return this.#parts.keeper.remaining(id) === undefined ? 0n : BigInt(ttlSeconds);
+  /** The proof waits for entries that were committed before: a revoke among them makes the renewal void, and an id that was granted anew is renewed anew (undefined). */
+  #afterProof(id: LeaseId, ttlSeconds: number): bigint | undefined {
+    const now = this.#parts.keeper.ttlSeconds(id);
+    if (now === undefined) return 0n;
+    return now === ttlSeconds ? BigInt(ttlSeconds) : undefined;
   }
 
   /** A read round that begins now is answered in this term only by a member that still leads. */
@@ -202,7 +204,8 @@ export class LeaseRenewals {
       return 0;
     }
     await this.#proveLeadership(term);
-    return Number(this.#afterProof(id, outcome));
+    const ttlSeconds = this.#afterProof(id, outcome);
+    return ttlSeconds === undefined ? this.#renewHere(id) : Number(ttlSeconds);
   }
 
   /**
