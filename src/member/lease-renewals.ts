@@ -144,6 +144,7 @@ export class LeaseRenewals {
   async #sendAlone(one: Waiting): Promise<void> {
     const { calls, clock, leader } = this.#parts;
     try {
+      if (leader() === noMember) throw refuse("notLeader");
       const leftMs = Math.max(1, one.endMs - clock.monotonicMs());
       const [ttlSeconds] = decodeIds(await calls.call(leader(), renewOne, encodeIds([one.id]), leftMs));
       one.resolve(Number(ttlSeconds));
