@@ -261,6 +261,8 @@ export function createMetrics(options: MetricsOptions = {}) {
         "Local",
         "Remote",
       ),
+      /** As of the last look, four times within an election timeout. */
+      peerQueuedBytes: c.gauges("keelson_peer_queued_bytes", "Bytes of messages that wait for a peer.", "To"),
       knownPeers: c.gauges("etcd_network_known_peers", "Peers of the configuration.", "Local", "Remote"),
     },
 

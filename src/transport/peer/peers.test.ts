@@ -177,6 +177,7 @@ describe("two members", () => {
     expect(failures).toBeGreaterThan(200 - 64 - 1);
     expect(failures).toBeLessThan(200 + 20_000 - 64 - 16_000);
     expect(one.logged("the queue to a member is full")).toBe(2);
+    await until("the queues are shown", () => metrics.network.peerQueuedBytes.of("2").value > 60 * 1024 ** 2);
     relay.resume();
     await until("what was queued arrives", () => two.rounds.length >= 16_000, 5000);
     expect(two.rounds.slice(0, 16_000)).toEqual(Array.from({ length: 16_000 }, (_, at) => at + 1));

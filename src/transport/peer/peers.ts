@@ -26,6 +26,7 @@ interface Peer {
   readonly files: FileClient;
   readonly received: { inc(by?: number): void } | undefined;
   readonly receiveFailures: { inc(by?: number): void } | undefined;
+  readonly queued: { set(bytes: number): void } | undefined;
   roundTripMs: number | undefined;
 }
 
@@ -184,6 +185,7 @@ class HttpPeers implements PeerTransport, PortHost {
       files: new FileClient(context, id, urls),
       received: metrics?.peerReceivedBytes.of(to),
       receiveFailures: metrics?.peerReceiveFailures.of(to),
+      queued: metrics?.peerQueuedBytes.of(to),
       roundTripMs: undefined,
     };
   }
@@ -196,6 +198,7 @@ class HttpPeers implements PeerTransport, PortHost {
     const local = hexId(this.#context?.identity.memberId ?? 0n);
     metrics?.knownPeers.drop(local, hexId(id));
     metrics?.activePeers.drop(local, hexId(id));
+    metrics?.peerQueuedBytes.drop(hexId(id));
     return gone;
   }
 
@@ -219,7 +222,8 @@ class HttpPeers implements PeerTransport, PortHost {
     this.#cancelLook = clock.after(lookMs, () => {
       const nowMs = clock.monotonicMs();
       const lateMs = Math.max(0, nowMs - dueMs);
-      for (const { urgent, bulk, files } of this.#peers.values()) {
+      for (const { urgent, bulk, files, queued } of this.#peers.values()) {
+        queued?.set(urgent.queuedBytes + bulk.queuedBytes);
         urgent.look(nowMs, lateMs);
         bulk.look(nowMs, lateMs);
         files.look(nowMs, lateMs);
