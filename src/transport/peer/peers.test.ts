@@ -223,12 +223,17 @@ describe("two members", () => {
     await connected(one, two);
   });
 
-  test("say good-bye: what was sent before the close arrives", async () => {
+  test("say good-bye: what was sent before the close arrives, and nothing comes after it", async () => {
     const [one, two] = await pair();
     one.transport.send([{ kind: "timeout-now", from: 1n, to: 2n, term: 3 }]);
-    await one.transport.close();
+    const closed = one.transport.close();
+    two.transport.send([two.heartbeat(one, 0)]);
+    await closed;
     members.splice(members.indexOf(one), 1);
     expect(two.received).toEqual([{ kind: "timeout-now", from: 1n, to: 2n, term: 3 }]);
+    two.transport.send([two.heartbeat(one, 1)]);
+    await Bun.sleep(20);
+    expect(one.received).toEqual([]);
   });
 
   test("are counted", async () => {

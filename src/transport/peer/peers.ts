@@ -127,10 +127,11 @@ class HttpPeers implements PeerTransport, PortHost {
     this.#closed = true;
     this.#cancelLook?.();
     this.#listener?.stopAccepting();
+    // Nothing is delivered to a member that stops.
+    this.#port.close();
     const gone = [...this.#peers].map(([id, peer]) => this.#forget(id, peer));
     // The last messages, such as the one that hands leadership over, should still arrive.
     await Promise.all(gone);
-    this.#port.close();
     await this.#listener?.close();
   }
 
