@@ -18,10 +18,13 @@ import { startStallMonitor } from "./metrics/stall-monitor";
 import { AlarmType } from "./proto/gen/etcd/rpc_pb";
 import { ClusterService } from "./service/cluster";
 import { ElectionService } from "./service/election";
+import { Jobs } from "./service/jobs";
 import { KvService } from "./service/kv";
 import { LeaseService } from "./service/lease";
 import { LockService } from "./service/lock";
 import { MaintenanceService } from "./service/maintenance";
+import { Overview } from "./service/overview";
+import { Snapshots } from "./service/snapshots";
 import { WatchService } from "./service/watch";
 import { askPeers, type BeginningDoors, decideBeginning, refuseForeignData } from "./start/beginning";
 import { callMember } from "./start/client-call";
@@ -345,7 +348,15 @@ async function openDoors(
   };
   const rest = new RestDoor(
     new RestApi({
-      services: { ...services, store: member.state },
+      services: {
+        ...services,
+        store: member.state,
+        overview: new Overview(member),
+        snapshots: new Snapshots(member, () => systemClock.wallMs()),
+        jobs: new Jobs(`${hexId(member.id).padStart(16, "0")}-${Date.now().toString(36)}`, () =>
+          systemClock.wallMs(),
+        ),
+      },
       log,
       member: view,
       requestBytesMax: options.requestBytesMax,

@@ -205,6 +205,11 @@ export class KvService {
     return isLargeTxn(response) ? encodeTxn(response, () => this.#member.soon()) : response;
   }
 
+  /** Resolves when the rows that compactions made superfluous are gone from this member. */
+  compactionFinished(): Promise<void> {
+    return this.#member.housekeeping.compactionFinished();
+  }
+
   async compact(request: CompactionRequest): Promise<CompactionResponse> {
     const result = await this.#member.write({ case: "compaction", value: request }, "compaction");
     if (request.physical) await this.#member.housekeeping.compactionFinished();

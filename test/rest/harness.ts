@@ -5,7 +5,7 @@ import { CapturingLogger } from "../../src/log";
 import { type Server, startServer } from "../../src/server";
 import type { BodyWriter } from "../../src/transport/rest/answer";
 import { Problem } from "../../src/transport/rest/problem";
-import { basePath } from "../../src/transport/rest/rest";
+import { basePath } from "../../src/transport/rest/paths";
 import { scratchDir } from "../tools/server";
 
 export interface Asked {
@@ -28,6 +28,10 @@ export interface AskOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Anything but bytes and text is sent as JSON. */
   readonly body?: unknown;
+  /** The client leaves after this long, whether the answer is complete or not. */
+  readonly leaveAfterMs?: number;
+  /** The client leaves once it has the first piece of a stream. */
+  readonly leaveAfterFirst?: boolean;
 }
 
 /** What a body is sent as. */
@@ -83,7 +87,11 @@ export class RestHarness {
   }
 
   /** Asks the API in this process; a streamed body is collected until it ends or fails. */
-  async ask(method: string, path: string, { headers = {}, body }: AskOptions = {}): Promise<Asked> {
+  async ask(
+    method: string,
+    path: string,
+    { headers = {}, body, leaveAfterMs, leaveAfterFirst }: AskOptions = {},
+  ): Promise<Asked> {
     const sent = body === undefined ? undefined : bodyBytes(body);
     const all: Record<string, string> = {};
     if (sent !== undefined) {
@@ -107,12 +115,27 @@ export class RestHarness {
       const writer: BodyWriter = {
         write: (piece) => {
           pieces.push(Buffer.from(piece as string));
+          if (leaveAfterFirst === true) leave();
           return true;
         },
         drained: () => new Promise((resolve) => setImmediate(resolve)),
-        over: false,
+        get over() {
+          return left;
+        },
       };
-      await answer.body(writer);
+      let left = false;
+      const leave = (): void => {
+        left = true;
+        for (const listener of closing) listener();
+      };
+      const timer = leaveAfterMs === undefined ? undefined : setTimeout(leave, leaveAfterMs);
+      try {
+        await answer.body(writer);
+      } catch (error) {
+        if (!left) throw error;
+      } finally {
+        clearTimeout(timer);
+      }
       return answered(answer.status, answer.headers, Buffer.concat(pieces));
     }
     const bytes =

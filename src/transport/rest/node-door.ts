@@ -7,7 +7,8 @@ import type { Answer, BodyWriter } from "./answer";
 import type { PlainRequest } from "./exchange";
 import { explorerPage } from "./explorer/explorer";
 import { Problem } from "./problem";
-import { basePath, type RestApi } from "./rest";
+import { basePath } from "./paths";
+import type { RestApi } from "./rest";
 import { rawTarget } from "./target";
 
 /** Bytes of bodies that all clients together may make the server hold. */

@@ -65,6 +65,8 @@ export function problemsOf(operation: Operation): Map<number, ProblemKind[]> {
   const kinds = new Set<ProblemKind>([...commonProblems, ...operation.problems]);
   if (operation.tail !== undefined)
     for (const kind of ["bad-escape", "dot-segment", "empty-key"] as const) kinds.add(kind);
+  // A value that is empty, or has a slash, makes another path of it.
+  if (Object.keys(operation.pathParameters).length > 0) kinds.add("not-found").add("method-not-allowed");
   if (operation.body !== undefined) kinds.add("too-large");
   if (operation.body?.kind === "json") kinds.add("bad-body").add("unsupported-media-type");
   if (operation.write === "replicated") kinds.add("idempotency-key-reused").add("idempotency-full");

@@ -11,11 +11,10 @@ import { Exchange, type PlainRequest } from "./exchange";
 import { describeRoute, documentPath, normalisedDocument, openApiPlugin } from "./openapi";
 import type { Operation } from "./operation";
 import { operations } from "./operations/all";
+import { basePath } from "./paths";
 import { Problem, problemDocument, problemHeaders, problemOf } from "./problem";
 import type { RestServices } from "./services";
 import { rawTarget } from "./target";
-
-export const basePath = "/api/v1";
 
 /** Requests that may be answered at the same time; streams count apart. */
 const requestsMaxDefault = 4_096;
@@ -66,7 +65,7 @@ export class RestApi {
           .map(({ path }) => path.slice(0, path.indexOf("{"))),
       ),
     ];
-    const app = new Elysia({ prefix: basePath }).onError(() => routed).use(openApiPlugin());
+    const app = new Elysia({ prefix: basePath, strictPath: true }).onError(() => routed).use(openApiPlugin());
     for (const operation of operations) {
       app.route(
         operation.method,
@@ -143,7 +142,7 @@ export class RestApi {
 
   async #find(method: string, path: string): Promise<Operation | undefined> {
     // Elysia sees a URL that needs no normalising; what is raw in the target was set apart before.
-    if (!/^[\w.~%/-]*$/.test(path) || /(?:^|\/)\.{1,2}(?:\/|$)/.test(path)) return undefined;
+    if (!/^[\w.~%/!$&'()*+,;=:@-]*$/.test(path) || /(?:^|\/)\.{1,2}(?:\/|$)/.test(path)) return undefined;
     const request = new Request(`http://keelson${basePath}${path}`, { method });
     const routing: Routing = { operation: undefined };
     this.#routing.set(request, routing);

@@ -1,9 +1,12 @@
 /** What the REST operations are made of: the services that every door calls. */
 import type { ClusterService } from "../../service/cluster";
+import type { Jobs } from "../../service/jobs";
 import type { KvService } from "../../service/kv";
 import type { LeaseService } from "../../service/lease";
 import type { LockService } from "../../service/lock";
 import type { MaintenanceService } from "../../service/maintenance";
+import type { Overview } from "../../service/overview";
+import type { Snapshots } from "../../service/snapshots";
 import type { WatchService } from "../../service/watch";
 
 /** What REST reads of the store itself. */
@@ -21,4 +24,7 @@ export interface RestServices {
   readonly watch: WatchService;
   readonly cluster: ClusterService;
   readonly maintenance: MaintenanceService;
+  readonly overview: Overview;
+  readonly snapshots: Snapshots;
+  readonly jobs: Jobs;
 }

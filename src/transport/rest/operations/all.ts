@@ -1,8 +1,10 @@
 /** The operation table. */
 import type { Operation } from "../operation";
+import { clusterOperations } from "./cluster";
 import { keysOperations } from "./keys";
 import { kvOperations } from "./kv";
 import { leaseOperations, lockOperations } from "./leases";
+import { maintenanceOperations } from "./maintenance";
 import { txnOperations } from "./txn";
 import { watchOperations } from "./watch";
 
@@ -13,4 +15,6 @@ export const operations: readonly Operation[] = [
   ...watchOperations,
   ...leaseOperations,
   ...lockOperations,
+  ...clusterOperations,
+  ...maintenanceOperations,
 ];

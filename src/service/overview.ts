@@ -1,0 +1,131 @@
+/** What operators ask about the whole cluster: who answers, what a change of membership would mean, equal data. */
+import { hexId, type MemberId } from "../ids";
+import type { Member } from "../member/member";
+
+const pingMethod = "ping";
+const pingTimeoutMs = 1_000;
+const hashTimeoutMs = 60_000;
+
+/** A change of membership that somebody thinks about. */
+export type PlannedChange =
+  | { readonly kind: "add"; readonly learner: boolean }
+  | { readonly kind: "promote" | "remove"; readonly id: MemberId };
+
+export interface QuorumView {
+  /** Ids as 16 hexadecimal digits; a member yet to come is "new". */
+  readonly voters: readonly string[];
+  readonly quorum: number;
+  readonly reachable: readonly string[];
+  /** Voters that may fail before writes stop; negative: they have stopped. */
+  readonly spare: number;
+}
+
+export interface Preview {
+  readonly before: QuorumView;
+  readonly after: QuorumView;
+  /** Who all have to answer afterwards for writes to go on, because nobody is spare. */
+  readonly needed: readonly string[];
+  /** What would go wrong; empty when nothing is known to. */
+  readonly problems: readonly string[];
+}
+
+export interface HashOfMember {
+  readonly member: string;
+  readonly hash: number | undefined;
+  readonly compactRevision: number | undefined;
+  readonly problem: string | undefined;
+}
+
+const hex16 = (id: MemberId): string => hexId(id).padStart(16, "0");
+
+/** Compares a change with what is: pure, so that it can be tested without members. */
+export function previewOf(
+  change: PlannedChange,
+  members: readonly { readonly ID: MemberId; readonly isLearner: boolean }[],
+  reachable: ReadonlySet<MemberId>,
+): Preview {
+  const voters = members.filter(({ isLearner }) => !isLearner).map(({ ID }) => ID);
+  const answering = voters.filter((id) => reachable.has(id)).map(hex16);
+  const before = quorumView(voters.map(hex16), answering);
+  const problems: string[] = [];
+  let names = voters.map(hex16);
+  let answeringAfter = answering;
+  if (change.kind === "add") {
+    if (!change.learner) names = [...names, "new"];
+  } else {
+    const member = members.find(({ ID }) => ID === change.id);
+    const name = hex16(change.id);
+    if (member === undefined) problems.push("There is no member with this id.");
+    else if (change.kind === "remove") {
+      names = names.filter((other) => other !== name);
+      answeringAfter = answeringAfter.filter((other) => other !== name);
+    } else if (!member.isLearner) problems.push("This member votes already.");
+    else {
+      names = [...names, name];
+      if (reachable.has(change.id)) answeringAfter = [...answeringAfter, name];
+      else problems.push("The learner does not answer, so it would only enlarge the quorum.");
+    }
+  }
+  const after = quorumView(names, answeringAfter);
+  if (names.length === 0) problems.push("No voter would be left.");
+  else if (after.spare < 0) problems.push("Too few voters would answer: writes would stop until more do.");
+  else if (after.spare === 0 && names.length > 1) {
+    problems.push("Every voter that answers would be needed: one more failure stops writes.");
+  }
+  if (change.kind === "add" && !change.learner) {
+    problems.push("A new voter counts before it has caught up; adding it as a learner first is safer.");
+  }
+  return { before, after, needed: after.spare <= 0 ? after.reachable : [], problems };
+}
+
+function quorumView(voters: readonly string[], reachable: readonly string[]): QuorumView {
+  const quorum = Math.floor(voters.length / 2) + 1;
+  return { voters, quorum, reachable, spare: reachable.length - quorum };
+}
+
+export class Overview {
+  readonly #member: Member;
+
+  constructor(member: Member) {
+    this.#member = member;
+    member.calls.answer(pingMethod, () => Promise.resolve(new Uint8Array(0)));
+  }
+
+  /** Who answers within a second. */
+  async reachable(): Promise<ReadonlySet<MemberId>> {
+    const ids = this.#member.state.members().map(({ ID }) => ID);
+    const answers = await Promise.all(
+      ids.map((id) =>
+        this.#member.call(id, pingMethod, new Uint8Array(0), pingTimeoutMs).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    return new Set(ids.filter((_, at) => answers[at]));
+  }
+
+  async preview(change: PlannedChange): Promise<Preview> {
+    return previewOf(change, this.#member.state.members(), await this.reachable());
+  }
+
+  /** What each member holds at a revision; etcd's HashKV. */
+  async hashes(revision: number): Promise<HashOfMember[]> {
+    const question = Buffer.from(JSON.stringify({ revision }));
+    return Promise.all(
+      this.#member.state.members().map(async ({ ID }) => {
+        try {
+          const answer = await this.#member.call(ID, "hash-kv", question, hashTimeoutMs);
+          const { hash, compactRevision } = JSON.parse(Buffer.from(answer).toString()) as Record<
+            string,
+            number
+          >;
+          return { member: hex16(ID), hash, compactRevision, problem: undefined };
+        } catch (error) {
+          const problem = error instanceof Error ? error.message : String(error);
+          return { member: hex16(ID), hash: undefined, compactRevision: undefined, problem };
+        }
+      }),
+    );
+  }
+}

@@ -1,0 +1,2 @@
+/** Below this path lies every operation. */
+export const basePath = "/api/v1";
