@@ -132,10 +132,7 @@ async function startLocked(
     const ready = member.ready();
     const compared = options.initialCorruptCheck ? member.consistency.checkBeforeServing() : undefined;
     const foreign = refuseForeignData(member.clusterId, options, beginningDoors(log, disk));
-    const [known] = await Promise.race([
-      Promise.all([inTime(ready, options.clusterReadyTimeoutMs), compared]),
-      foreign.then(() => Promise.withResolvers<never>().promise),
-    ]);
+    const [known] = await Promise.all([inTime(ready, options.clusterReadyTimeoutMs), compared, foreign]);
     const late = !known;
     if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
     keepJoining(options.dataDirectory, member, disk, log, fatal);

@@ -99,10 +99,12 @@ export async function refuseForeignData(
       `the data in ${options.dataDirectory} belong to cluster ${hexId(clusterId)}, but ${url} is of cluster ` +
         `${hexId(other)}; name the right --data-dir, or an empty one to begin a new member`,
     );
-  for (const { url } of options.joinEndpoints) {
-    const view = await listMembers(url, doors, checkTimeoutMs).catch(() => undefined);
-    if (view !== undefined && view.clusterId !== clusterId) throw foreign(url, view.clusterId);
-  }
+  await Promise.all(
+    options.joinEndpoints.map(async ({ url }) => {
+      const view = await listMembers(url, doors, checkTimeoutMs).catch(() => undefined);
+      if (view !== undefined && view.clusterId !== clusterId) throw foreign(url, view.clusterId);
+    }),
+  );
   const others = options.initialCluster.filter(({ name }) => name !== options.name);
   const urls = others.flatMap(({ peerUrls }) => peerUrls);
   if (urls.length === 0) return;

@@ -170,6 +170,44 @@ describe.skipIf(calibrating)("a member that begins wrongly beside a running clus
     expect((await memberList()).trim().split("\n").length).toBe(4);
   }, 60_000);
 
+  test("not wrongly: added by hand as a voter, then existing, as etcdctl printed it", async () => {
+    const added = await cluster.newMember();
+    const etcdctl = await cluster.etcdctl([m1]);
+    const deadline = performance.now() + 15_000;
+    let printed: string;
+    for (;;) {
+      const { code, stdout, stderr } = await etcdctl.run([
+        "member",
+        "add",
+        "m5",
+        `--peer-urls=${added.peerUrl}`,
+      ]);
+      printed = stdout;
+      if (code === 0) break;
+      if (!stderr.includes("unhealthy") || performance.now() > deadline) throw new Error(stderr);
+      await Bun.sleep(200);
+    }
+    const env = Object.fromEntries(
+      [...printed.matchAll(/^(ETCD_\w+)="(.*)"$/gm)].map(([, name, value]) => [name, value!]),
+    );
+    expect(Object.keys(env).length).toBe(4);
+    await added.start({ begin: [], env });
+    expect(await memberList()).toMatch(/, started, m5, .*, false$/m);
+    await added.stop();
+    await added.start({ begin: [] });
+    const id = (await memberList())
+      .split("\n")
+      .find((line) => line.includes(", m5,"))!
+      .split(",")[0]!;
+    for (;;) {
+      const { code, stderr } = await etcdctl.run(["member", "remove", id]);
+      if (code === 0) break;
+      if (!stderr.includes("unhealthy") || performance.now() > deadline + 15_000) throw new Error(stderr);
+      await Bun.sleep(200);
+    }
+    expect(await added.server!.exit()).toEqual({ code: 0, signal: null });
+  }, 60_000);
+
   test("with the data of another cluster", async () => {
     const other = new Cluster({ size: 0 });
     const alone = await other.newMember();
