@@ -6,7 +6,7 @@
 import type { Database } from "bun:sqlite";
 import { dirname } from "node:path";
 import type { SnapshotPosition } from "../consensus/types";
-import type { LogIndex, MemberId } from "../ids";
+import { hexId, type LogIndex, type MemberId } from "../ids";
 import { diskReserveBytes, sliceBudgetMs, snapshotPieceBytes, snapshotSilenceMs } from "../limits";
 import { LoadingState } from "../state/generation";
 import type { SnapshotFile } from "../storage/jobs/jobs";
@@ -158,7 +158,7 @@ export class SnapshotReceiver {
       position,
     );
     report("info", "receiving a snapshot from the leader", {
-      from,
+      from: hexId(from),
       index: position.index,
       bytes: manifest.bytes,
     });
