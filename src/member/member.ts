@@ -15,6 +15,7 @@ import type { StateMachine } from "../state/state-machine";
 import type { DurableLog } from "../storage/wal/types";
 import { WatchHub } from "../watch/hub";
 import { Applier, commandVersion } from "./applier";
+import { connect } from "./connect";
 import { consensusOf } from "./consensus-of";
 import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
 import { Consistency } from "./consistency";
@@ -267,23 +268,13 @@ export class Member {
 
   #begin(): void {
     const { clock, peers } = this.#ports;
-    peers.start(
-      {
-        clusterId: this.clusterId,
-        memberId: this.id,
-        incarnation: this.#incarnation,
-        peerUrls: () => this.state.members().find(({ ID }) => ID === this.id)?.peerURLs ?? [],
-      },
-      {
-        receive: (message) => this.#receive(message),
-        readPiece: (from, name, offset, bytesMax) => this.snapshots.readPiece(from, name, offset, bytesMax),
-        isRemoved: (id) => this.state.isRemovedMember(id),
-        removed: () => this.#learnRemoved(),
-        stranger: (address) => {
-          if (this.#others.met(address)) peers.setMembers(this.#others.addresses());
-        },
-      },
-    );
+    connect(peers, {
+      member: this,
+      incarnation: this.#incarnation,
+      others: this.#others,
+      receive: (message) => this.#receive(message),
+      removed: () => this.#learnRemoved(),
+    });
     this.#configurationChanged();
     this.#timers.every(this.options.heartbeatIntervalMs, () => {
       this.#raft.tick();
@@ -486,6 +477,7 @@ export class Member {
     this.#learner = learners.includes(this.id);
     this.#alone = voters.length === 1 && voters[0] === this.id;
     this.#ports.peers.setMembers(this.#others.addresses());
+    this.#membership.applied();
     if (this.state.isRemovedMember(this.id)) this.#learnRemoved();
   }
 

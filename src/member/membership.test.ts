@@ -217,3 +217,20 @@ test("a member that was away finds its way back, although everybody it knew has 
   expect(agreed(cluster)).toHaveLength(3);
   expect(cluster.fatal()).toEqual([]);
 });
+
+test("whoever asked sees the change itself when the leader's answer is lost", () => {
+  const cluster = settled(3);
+  const [asked] = cluster.followers();
+  cluster.network.filter = ({ kind }) => kind !== "call-answer";
+  const beganAtMs = cluster.clock.monotonicMs();
+  const adding = asked!.addMember({ peerUrls: [peerUrl("m4")], isLearner: true });
+  const { id, members } = cluster.clock.settle(adding);
+  expect(members).toHaveLength(4);
+  const node = join(cluster, "m4", id);
+  cluster.clock.settle(node.member!.ready());
+  expect(cluster.clock.settle(asked!.promoteMember(id)).some(({ isLearner }) => isLearner)).toBeFalse();
+  expect(cluster.clock.settle(asked!.removeMember(id))).toHaveLength(3);
+  expect(cluster.clock.monotonicMs() - beganAtMs).toBeLessThan(3_000);
+  // What is so already cannot be seen to become so.
+  expect(refusal(cluster, asked!.removeMember(id))).toBe(text("timeout"));
+});

@@ -56,8 +56,8 @@ export class Membership {
   /** The change before: one is judged when the last is applied. */
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
-  /** Settles when this member learns that it was removed. */
-  readonly #removed = Promise.withResolvers<void>();
+  /** Changes that were asked for here: their effect tells as much as the leader's answer, which may be lost. */
+  readonly #asked = new Set<{ readonly change: MembershipChange; readonly seen: () => void }>();
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -67,9 +67,21 @@ export class Membership {
     });
   }
 
+  /** A change of membership was applied. */
+  applied(): void {
+    for (const { change, seen } of this.#asked) if (this.#isMade(change)) seen();
+  }
+
   /** This member was removed: whoever asked it for that will get no answer from those who did it. */
   removed(): void {
-    this.#removed.resolve();
+    const { self } = this.#parts;
+    for (const { change, seen } of this.#asked) if (change.type === "remove" && change.id === self) seen();
+  }
+
+  #isMade({ type, id }: MembershipChange): boolean {
+    const member = this.#parts.state.members().find(({ ID }) => ID === id);
+    if (type === "remove") return member === undefined;
+    return member !== undefined && (type === "add" || !member.isLearner);
   }
 
   async add({ peerUrls, isLearner }: NewMember): Promise<AddedMember> {
@@ -93,7 +105,22 @@ export class Membership {
    * again until the request's time is up.
    */
   async change(change: MembershipChange): Promise<readonly MemberRecord[]> {
-    const { self, state, raft, calls, clock, requestTimeoutMs } = this.#parts;
+    const { state } = this.#parts;
+    // What is so already is for the leader to refuse.
+    if (this.#isMade(change)) return this.#ask(change);
+    const { promise, resolve: seen } = Promise.withResolvers<undefined>();
+    const asked = { change, seen: () => seen(undefined) };
+    this.#asked.add(asked);
+    try {
+      const members = await Promise.race([this.#ask(change), promise]);
+      return members ?? state.members().filter(({ ID }) => change.type !== "remove" || ID !== change.id);
+    } finally {
+      this.#asked.delete(asked);
+    }
+  }
+
+  async #ask(change: MembershipChange): Promise<readonly MemberRecord[]> {
+    const { raft, calls, clock, requestTimeoutMs } = this.#parts;
     const endMs = clock.monotonicMs() + requestTimeoutMs;
     for (;;) {
       const leftMs = endMs - clock.monotonicMs();
@@ -101,11 +128,7 @@ export class Membership {
       const { leader } = raft.status();
       if (leader !== noMember) {
         try {
-          const asked = calls.call(leader, method, encodeChange(change), leftMs);
-          const answer = await (change.type === "remove" && change.id === self
-            ? Promise.race([asked, this.#removed.promise])
-            : asked);
-          if (answer === undefined) return state.members().filter(({ ID }) => ID !== self);
+          const answer = await calls.call(leader, method, encodeChange(change), leftMs);
           return fromBinary(MemberListResponseSchema, answer).members;
         } catch (error) {
           if (error instanceof PeerCallError) throw new StoreError(GrpcCode.unknown, error.message, false);
