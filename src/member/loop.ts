@@ -67,6 +67,8 @@ export class ConsensusLoop {
   /** Committed entries that wait for apply, from `#queueHead` on. */
   #queue: Entry[] = [];
   #queueHead = 0;
+  /** Ranges of older entries that consensus asked for. */
+  readonly #wanted: Ready["wanted"][number][] = [];
 
   constructor(raft: Raft, log: DurableLog, clock: Clock, peers: Peers, host: LoopHost) {
     this.#raft = raft;
@@ -105,7 +107,9 @@ export class ConsensusLoop {
       this.#host.handIn();
       while (this.#raft.hasReady()) this.#take(this.#raft.ready());
       this.#applyQueued();
+      this.#supply();
       while (this.#raft.hasReady()) this.#take(this.#raft.ready());
+      if (this.#wanted.length > 0) this.wake();
     } catch (error) {
       this.#host.fatal(error);
     }
@@ -133,9 +137,18 @@ export class ConsensusLoop {
     if (ready.committed.length > 0) this.#enqueue(ready.committed);
     if (ready.reads.length > 0) this.#host.reads(ready.reads);
     if (ready.abandonedReads.length > 0) this.#host.readsAbandoned(ready.abandonedReads);
-    for (const { low, high, bytesMax } of ready.wanted) {
-      this.#raft.supplyEntries(low, this.#log.read(low, high, bytesMax));
-    }
+    if (ready.wanted.length > 0) this.#wanted.push(...ready.wanted);
+  }
+
+  /**
+   * Answers one range of older entries a turn: each is up to a megabyte to read and to check, and one who feeds a
+   * follower from the log would otherwise fill its whole window at once.
+   */
+  #supply(): void {
+    const range = this.#wanted.shift();
+    if (range === undefined) return;
+    const { low, high, bytesMax } = range;
+    this.#raft.supplyEntries(low, this.#log.read(low, high, bytesMax));
   }
 
   /** Appends the record of a snapshot behind all batches so far; resolves when it is on disk. */
