@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { startIdleCollector } from "./idle-collector";
 
-/** Looks of half a second each, during which the process used so much processor time. */
+/** Looks of a quarter of a second each, during which the event loop used so much processor time. */
 function collectionsAfter(cpuOfLooks: readonly number[]): number[] {
   let cpuMs = 100;
   let look = (): void => {};
@@ -23,15 +23,16 @@ function collectionsAfter(cpuOfLooks: readonly number[]): number[] {
   return collectedAt;
 }
 
+const load = Array.from({ length: 10 }, () => 225);
+
 test("one collection follows a load, and none another one without a load", () => {
-  const load = Array.from({ length: 6 }, () => 450);
   const rest = Array.from({ length: 20 }, () => 5);
-  expect(collectionsAfter([...load, ...rest])).toEqual([8]);
-  expect(collectionsAfter([...load, ...rest, ...load, ...rest])).toEqual([8, 34]);
+  expect(collectionsAfter([...load, ...rest])).toEqual([12]);
+  expect(collectionsAfter([...load, ...rest, ...load, ...rest])).toEqual([12, 42]);
 });
 
 test("nothing is collected under load, in a short pause, or after little work", () => {
-  expect(collectionsAfter(Array.from({ length: 50 }, () => 450))).toEqual([]);
-  expect(collectionsAfter([500, 500, 500, 500, 500, 5, 450, 5, 450])).toEqual([]);
-  expect(collectionsAfter([500, 500, 5, 5, 5, 5, 5, 5])).toEqual([]);
+  expect(collectionsAfter(Array.from({ length: 50 }, () => 225))).toEqual([]);
+  expect(collectionsAfter([...load, 5, 225, 5, 225])).toEqual([]);
+  expect(collectionsAfter([250, 250, 5, 5, 5, 5, 5, 5])).toEqual([]);
 });

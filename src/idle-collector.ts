@@ -6,7 +6,7 @@
 
 /** What the collector needs of the world. */
 export interface IdleCollectorPorts {
-  /** Processor time that the process has used, in milliseconds. */
+  /** Processor time that the event loop's thread has used, in milliseconds. */
   cpuMs(): number;
   /** Begins a full collection that runs beside other work. */
   collect(): void;
@@ -14,12 +14,12 @@ export interface IdleCollectorPorts {
   every(intervalMs: number, work: () => void): () => void;
 }
 
-const lookMs = 500;
-/** Below this share of a core the process counts as idle. */
-const idleShare = 0.1;
+const lookMs = 250;
+/** Below this share of a core the event loop counts as idle. */
+const idleShare = 0.2;
 /** So many looks in a row have to find it idle. */
 const idleLooks = 2;
-/** A collection pays when the process has worked so long since the last. */
+/** A collection pays when the event loop has worked so long since the last. */
 const workMs = 2_000;
 
 /** Starts looking; the answer ends it. */
@@ -39,7 +39,7 @@ export function startIdleCollector(ports: IdleCollectorPorts = systemPorts): () 
 
 const systemPorts: IdleCollectorPorts = {
   cpuMs: () => {
-    const { user, system } = process.cpuUsage();
+    const { user, system } = process.threadCpuUsage();
     return (user + system) / 1_000;
   },
   collect: () => Bun.gc(false),
