@@ -143,3 +143,12 @@ test("a leader whose disk hangs makes way for one that can answer", () => {
   expect(cluster.leader()).toBe(next);
   expect(cluster.fatal()).toEqual([]);
 });
+
+test("a leader that stepped down for one that then wins no election stops all the same", () => {
+  const cluster = new Cluster(2).start();
+  const leader = cluster.leader();
+  cluster.network.filter = ({ kind }) => kind !== "vote-answer";
+  const beganAtMs = cluster.clock.monotonicMs();
+  cluster.clock.settle(leader.stop());
+  expect(cluster.clock.monotonicMs() - beganAtMs).toBeLessThan(2_500);
+});

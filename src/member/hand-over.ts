@@ -2,21 +2,27 @@
 import type { Raft } from "../consensus/raft";
 import { GrpcCode, refuse, StoreError } from "../errors";
 import { type MemberId, noMember } from "../ids";
-import type { Peers } from "./ports";
+import type { Clock, Peers } from "./ports";
 
 export interface HandOverParts {
   readonly self: MemberId;
   readonly raft: Raft;
   readonly peers: Peers;
+  readonly clock: Clock;
+  readonly electionTimeoutMs: number;
   /** What consensus wants to send leaves soon. */
   readonly wake: () => void;
 }
 
 interface Waiting {
   readonly to: MemberId;
+  readonly endMs: number;
   readonly resolve: () => void;
   readonly reject: (error: StoreError) => void;
 }
+
+/** A transfer that consensus did not give up by then has ended in an election that goes on without a winner. */
+const electionTimeouts = 1.5;
 
 /** Consensus gives a transfer up after an election timeout; proposals wait meanwhile. */
 export class HandOver {
@@ -32,13 +38,14 @@ export class HandOver {
    * `to` is no voter, or in etcd's words when the transfer was given up.
    */
   to(to: MemberId): Promise<void> {
-    const { self, raft, wake } = this.#parts;
+    const { self, raft, clock, electionTimeoutMs, wake } = this.#parts;
     const { role } = raft.status();
     if (role !== "leader") return Promise.reject(refuse("notLeader"));
     if (to === self) return Promise.resolve();
     if (!raft.transferLeader(to).ok) return Promise.reject(refuse("badLeaderTransferee"));
     wake();
-    return new Promise((resolve, reject) => this.#waiting.push({ to, resolve, reject }));
+    const endMs = clock.monotonicMs() + electionTimeouts * electionTimeoutMs;
+    return new Promise((resolve, reject) => this.#waiting.push({ to, endMs, resolve, reject }));
   }
 
   /** Hands leadership to whoever is best prepared; tells whether this member no longer leads. */
@@ -70,11 +77,14 @@ export class HandOver {
   /** Call at every tick, and when role, term or leader changed. */
   check(): void {
     if (this.#waiting.length === 0) return;
-    const { role, leader, transferee } = this.#parts.raft.status();
+    const { raft, clock } = this.#parts;
+    const { role, leader, transferee } = raft.status();
+    const nowMs = clock.monotonicMs();
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const one of waiting) {
       if (leader === one.to) one.resolve();
+      else if (nowMs >= one.endMs) one.reject(tookTooLong());
       else if (role === "leader" ? transferee === one.to : leader === noMember) this.#waiting.push(one);
       else one.reject(tookTooLong());
     }

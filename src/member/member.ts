@@ -9,16 +9,17 @@ import { refuse, type RefusalName } from "../errors";
 import { type ClusterId, type LeaseId, type MemberId, noMember, type Revision, type Term } from "../ids";
 import { committedUnappliedMax } from "../limits";
 import { AlarmType, type Member as MemberRecord } from "../proto/gen/etcd/rpc_pb";
-import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
+import type { Command } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
 import type { DurableLog } from "../storage/wal/types";
 import { WatchHub } from "../watch/hub";
-import { Applier, commandVersion } from "./applier";
+import { Applier } from "./applier";
 import { connect } from "./connect";
 import { consensusOf } from "./consensus-of";
 import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
 import { Consistency } from "./consistency";
+import { Envelopes } from "./envelopes";
 import { Exchange } from "./exchange";
 import { HandOver } from "./hand-over";
 import { Headers } from "./headers";
@@ -74,10 +75,10 @@ export class Member {
   readonly #renewals: LeaseRenewals;
   readonly #applier: Applier;
   readonly #incarnation: bigint;
+  readonly #envelopes: Envelopes;
   readonly #others: Others;
   readonly #timers: Timers;
   readonly #stopListeners = new Set<() => void>();
-  #sequence = 0n;
   #term: Term = 0;
   #leader: MemberId = noMember;
   #leaderSinceMs = 0;
@@ -88,9 +89,6 @@ export class Member {
   #stopBegun = false;
   #removed = false;
   #scratchFiles = 0;
-  /** One object for all operations until users exist. */
-  readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
-
   private constructor(
     options: MemberOptions,
     ports: Ports,
@@ -111,6 +109,7 @@ export class Member {
     this.#log = log;
     this.#others = new Others(memberId, state, opened.joining);
     this.#incarnation = ports.rng.bits64() >> 1n;
+    this.#envelopes = new Envelopes(memberId, this.#incarnation);
     this.#raft = consensusOf(options, opened, ports.rng);
     this.headers = new Headers(clusterId, memberId, () => this.#term);
     this.#proposals = new Proposals(options.requestBytesMax);
@@ -127,7 +126,14 @@ export class Member {
     });
     this.calls = this.#exchange.calls;
     const wake = () => this.#loop.wake();
-    this.#handOver = new HandOver({ self: memberId, raft: this.#raft, peers: ports.peers, wake });
+    this.#handOver = new HandOver({
+      self: memberId,
+      raft: this.#raft,
+      peers: ports.peers,
+      clock,
+      electionTimeoutMs: options.electionTimeoutMs,
+      wake,
+    });
     this.#membership = new Membership({
       self: memberId,
       limits: {
@@ -334,26 +340,10 @@ export class Member {
     if (this.#loop.backlog > committedUnappliedMax) throw refuse("requestTooManyRequests");
     this.space.admit(operation);
     const { clock } = this.#ports;
-    const command: Command = {
-      $typeName: "keelson.Command",
-      version: commandVersion,
-      requestId: this.#nextRequestId(),
-      ...this.#noUser,
-      proposedAtMs: BigInt(Math.round(clock.wallMs())),
-      operation,
-    };
+    const command = this.#envelopes.around(operation, clock.wallMs());
     const result = this.#proposals.submit(command, clock.monotonicMs());
     this.#loop.wake();
     return result;
-  }
-
-  #nextRequestId(): RequestId {
-    return {
-      $typeName: "keelson.RequestId",
-      memberId: this.id,
-      incarnation: this.#incarnation,
-      sequence: ++this.#sequence,
-    };
   }
 
   /** For proposals of the member itself, often from a timer: nothing is thrown, and failures are only logged. */

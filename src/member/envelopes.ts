@@ -1,0 +1,35 @@
+/** Puts operations into the envelope of a log entry: who asks, and when. */
+import type { MemberId } from "../ids";
+import type { Command } from "../proto/gen/keelson/command_pb";
+import { commandVersion } from "./applier";
+
+/** Makes the commands of one life of a member; each has a request id that nothing else ever has. */
+export class Envelopes {
+  readonly #memberId: MemberId;
+  readonly #incarnation: bigint;
+  #sequence = 0n;
+  /** One object for all operations until users exist. */
+  readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
+
+  constructor(memberId: MemberId, incarnation: bigint) {
+    this.#memberId = memberId;
+    this.#incarnation = incarnation;
+  }
+
+  /** `wallMs` is the only time that apply ever sees. */
+  around(operation: Command["operation"], wallMs: number): Command {
+    return {
+      $typeName: "keelson.Command",
+      version: commandVersion,
+      requestId: {
+        $typeName: "keelson.RequestId",
+        memberId: this.#memberId,
+        incarnation: this.#incarnation,
+        sequence: ++this.#sequence,
+      },
+      ...this.#noUser,
+      proposedAtMs: BigInt(Math.round(wallMs)),
+      operation,
+    };
+  }
+}
