@@ -47,6 +47,10 @@ Usage:
 First steps:
   keelson --data-dir /var/lib/keelson
   etcdctl put greeting hello && etcdctl get greeting
+
+One more member for a cluster that runs:
+  keelson --name m2 --data-dir /var/lib/keelson --join http://10.0.0.1:2379 \\
+    --listen-client-urls http://10.0.0.2:2379 --listen-peer-urls http://10.0.0.2:2380
 `;
 }
 

@@ -21,6 +21,7 @@ const formats = ["simple", "json", "fields", "table"] as const;
 export class Session {
   readonly notes: Note[] = [];
   readonly names: ClusterNames;
+  #files = 0;
 
   constructor(readonly cluster: Cluster) {
     this.names = new ClusterNames(cluster);
@@ -38,15 +39,18 @@ export class Session {
 
   /** etcdctl against the named members ("m1", "m1,m2"); ids and URLs in its arguments are written "ID(m1)". */
   async ctl(at: string, ...args: string[]): Promise<void> {
+    const file = `${this.member("m1").dataDir}.file-${++this.#files}`;
     const endpoints = at.split(",").map((name) => `127.0.0.1:${this.member(name).clientPort}`);
     const etcdctl = await Etcdctl.for(endpoints.join(","));
     const real = args.map((argument) =>
       argument
         .replaceAll(/ID\((\w+)\)/g, (_, name: string) => this.names.hex(name))
+        .replaceAll("FILE", file)
         .replaceAll(/PORT\((\w+)\)/g, (_, name: string) => String(this.member(name).peerPort))
         .replaceAll(/PEER\((\w+)\)/g, (_, name: string) => this.member(name).peerUrl),
     );
-    const result = await etcdctl.run(["--command-timeout=15s", ...real]);
+    const { code, stdout, stderr } = await etcdctl.run(["--command-timeout=15s", ...real]);
+    const result = { code, stdout: stdout.replaceAll(file, "FILE"), stderr: stderr.replaceAll(file, "FILE") };
     await this.names.learn(this.member("m1").clientUrl).catch(() => {});
     this.note(`${at}: etcdctl ${args.join(" ")}`, this.names.comparable(result));
   }
@@ -119,8 +123,57 @@ export async function lookAround(session: Session): Promise<void> {
   }
   await session.ctl("m3", "member", "list", "--consistency=s");
   await session.ctl("m2", "alarm", "list");
+  await session.ctl("m3", "snapshot", "save", "FILE");
   await session.ctl("m1,m2,m3", "defrag");
   await session.ctl("m2", "defrag", "--cluster");
+}
+
+/** A lease is granted, renewed, shown and revoked on different members, none of which leads. */
+export async function leasesEverywhere(session: Session): Promise<void> {
+  const ID = 77n;
+  const clients = new Map(
+    ["m1", "m2", "m3"].map((name) => [name, new GrpcClient(session.member(name).clientUrl)] as const),
+  );
+  const at = (name: string): GrpcClient => clients.get(name)!;
+  /** The answer as it is, but for what two clusters never share. */
+  const note = (what: string, answer: unknown): void => {
+    const text = JSON.stringify(answer, (field, value: unknown) => {
+      if (field === "raftTerm" || field === "$typeName") return undefined;
+      // Seconds that are left: one or two may have passed.
+      if (field === "TTL" && typeof value === "bigint" && value > 90n) return "about 100";
+      return typeof value === "bigint" ? String(value) : value;
+    });
+    session.note(what, session.names.text(text));
+  };
+  const keepAlive = async (name: string): Promise<unknown> => {
+    const stream = at(name).stream(Lease.method.leaseKeepAlive);
+    stream.send({ ID });
+    const answer = await stream.next();
+    stream.cancel();
+    return answer;
+  };
+  note("m2: LeaseGrant", await at("m2").call(Lease.method.leaseGrant, { ID, TTL: 100n }));
+  note(
+    "m3: LeaseGrant again",
+    statusOfReply(await at("m3").unary(Lease.method.leaseGrant, { ID, TTL: 100n })),
+  );
+  note("m3: Put", await at("m3").call(KV.method.put, { key, value: key, lease: ID }));
+  for (const name of clients.keys()) {
+    note(`${name}: LeaseKeepAlive`, await keepAlive(name));
+    note(`${name}: TimeToLive`, await at(name).call(Lease.method.leaseTimeToLive, { ID, keys: true }));
+    note(`${name}: TimeToLive of none`, await at(name).call(Lease.method.leaseTimeToLive, { ID: 78n }));
+    await at(name).call(KV.method.range, { key });
+    note(`${name}: LeaseLeases`, await at(name).call(Lease.method.leaseLeases, {}));
+  }
+  note("m3: LeaseRevoke", await at("m3").call(Lease.method.leaseRevoke, { ID }));
+  for (const name of clients.keys()) {
+    note(`${name}: Range after it`, await at(name).call(KV.method.range, { key }));
+    note(`${name}: LeaseKeepAlive after it`, await keepAlive(name));
+    note(`${name}: TimeToLive after it`, await at(name).call(Lease.method.leaseTimeToLive, { ID }));
+    note(`${name}: LeaseRevoke again`, statusOfReply(await at(name).unary(Lease.method.leaseRevoke, { ID })));
+  }
+  for (const client of clients.values()) client.close();
+  await session.ctl("m2", "put", "a", "3");
 }
 
 export async function moveLeader(session: Session): Promise<void> {
@@ -275,6 +328,12 @@ export async function useLearner(session: Session): Promise<void> {
   for (const format of formats) await session.ctl("m4", "endpoint", "status", "-w", format);
   await session.ctl("m4", "endpoint", "health");
   await session.ctl("m4", "endpoint", "hashkv");
+  const file = `${learner.dataDir}.snapshot`;
+  // A learner of etcd does not know its storage version yet; that it serves snapshots is what counts.
+  session.note(
+    "m4: snapshot save",
+    (await etcdctl.ok(["snapshot", "save", file])).includes("Snapshot saved"),
+  );
   await session.ctl("m4", "lease", "grant", "10");
   await session.ctl("m4", "alarm", "list");
   await session.ctl("m4", "defrag");

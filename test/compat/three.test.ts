@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Cluster, startCluster } from "../tools/cluster";
 import {
   addLearner,
+  leasesEverywhere,
   lookAround,
   moveLeader,
   promoteAndUpdate,
@@ -45,6 +46,7 @@ describe("an operator sees of three members what etcd's show", () => {
     () => both(lookAround),
     90_000,
   );
+  test("a lease on three members, of which one leads", () => both(leasesEverywhere), 60_000);
   test(
     "move-leader: to a follower, from a follower, to itself, to strangers",
     () => both(moveLeader),
