@@ -13,6 +13,7 @@ import type { Rng } from "./ports";
 
 export function consensusOf(options: MemberOptions, opened: OpenedData, rng: Rng): Raft {
   const { recovered, state, memberId } = opened;
+  const { bounds = {} } = options;
   const members = state.members();
   return new Raft(
     {
@@ -21,10 +22,10 @@ export function consensusOf(options: MemberOptions, opened: OpenedData, rng: Rng
       heartbeatTicks: 1,
       preVote: options.preVote,
       checkQuorum: true,
-      appendBytesMax,
+      appendBytesMax: bounds.appendBytes ?? appendBytesMax,
       inflightBytesMax,
-      inflightMessagesMax,
-      tailBytesMax: logTailBytesMax,
+      inflightMessagesMax: bounds.inflightMessages ?? inflightMessagesMax,
+      tailBytesMax: bounds.logTailBytes ?? logTailBytesMax,
       uncommittedBytesMax,
       rng,
     },

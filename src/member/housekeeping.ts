@@ -144,7 +144,9 @@ export class Housekeeping {
       if (this.#stopped) return;
       const ageMs = clock.monotonicMs() - this.#checkpointedAtMs;
       const entries = member.state.flushedIndex - this.#jobs.coveredIndex;
-      const manyEntries = entries >= member.options.checkpointEntries && ageMs >= checkpointPauseMs;
+      const { checkpointEntries, bounds } = member.options;
+      const pauseMs = bounds?.checkpointPauseMs ?? checkpointPauseMs;
+      const manyEntries = entries >= checkpointEntries && ageMs >= pauseMs;
       if (manyEntries || (entries > 0 && ageMs >= checkpointIntervalMs)) this.#runCheckpoint();
       this.#watchCheckpoint();
     });

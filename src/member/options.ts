@@ -48,6 +48,17 @@ export interface MemberOptions {
   readonly compactHashCheckIntervalMs?: number;
   /** The size at which a segment of the log ends; absent: the log's own default. */
   readonly logSegmentBytes?: number;
+  /** Other bounds than production's, for tests that want to meet them. */
+  readonly bounds?: Partial<MemberBounds>;
+}
+
+export interface MemberBounds {
+  /** Entries make a checkpoint due at most this often. */
+  readonly checkpointPauseMs: number;
+  /** See `ConsensusOptions`. */
+  readonly logTailBytes: number;
+  readonly appendBytes: number;
+  readonly inflightMessages: number;
 }
 
 /** What a member tells its surroundings. */

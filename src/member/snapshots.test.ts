@@ -349,3 +349,27 @@ test("[#20650] a defragmentation, a compaction and a copy for a client do not di
   expect(cluster.clock.settle(leader.consistency.compare())).toBe(true);
   expect(cluster.fatal()).toEqual([]);
 });
+
+test("an offer that consensus has cut behind is not made again, though the log's file still reaches back", () => {
+  // One file holds the whole log, so nothing that is cut leaves the disk.
+  const { cluster, leader, follower, node } = lagging({
+    logSegmentBytes: 4 * 1024 ** 2,
+    bounds: { checkpointPauseMs: 500 },
+  });
+  const write = () => {
+    for (let i = 0; i < 40; i++) cluster.clock.settle(leader.write(put(`k${i}`)));
+    cluster.clock.run(3_000);
+  };
+  write();
+  cluster.network.heal();
+  cluster.until(() => follower.state.appliedIndex === leader.state.appliedIndex);
+  expect(lines(node, installed)).toBe(1);
+  // Soon after, while that copy is still offered, the other one falls behind too.
+  const other = cluster.followers().find((member) => member !== follower)!;
+  cluster.network.part([other.id], [leader.id, follower.id]);
+  write();
+  cluster.network.heal();
+  cluster.until(() => other.state.appliedIndex === leader.state.appliedIndex);
+  expect(lines(cluster.node(other.id), installed)).toBe(1);
+  sameState(other, leader);
+});

@@ -58,7 +58,8 @@ export class Snapshots {
       dataDirectory,
       scratchPath: () => member.scratchPath(),
       copy: (path) => member.housekeeping.takeSnapshotFile(path),
-      firstIndex: () => log.firstIndex,
+      // Files are cut whole, so the log on disk may begin before what consensus still knows.
+      firstIndex: () => Math.max(log.firstIndex, raft.status().startIndex + 1),
       wake: () => loop.wake(),
       report,
     });

@@ -18,6 +18,8 @@ export interface LinkOptions {
   readonly overtakePermille: number;
   /** Messages under way on one link; more are lost. */
   readonly capacity: number;
+  /** Pieces of files are no larger than this, however much was asked for. */
+  readonly pieceBytes: number;
 }
 
 /** A member as the network sees it; one per life. */
@@ -232,7 +234,7 @@ export class Links {
       if (server === undefined || !server.alive || lost || this.#link(self, from).cut) return;
       server.enter(() => {
         this.counts.pieces++;
-        server.handler.readPiece(self, name, offset, bytesMax).then(
+        server.handler.readPiece(self, name, offset, Math.min(bytesMax, this.options.pieceBytes)).then(
           (piece) => {
             if (!this.#link(from, self).cut) back(() => resolve(piece.slice()));
           },

@@ -4,6 +4,7 @@
  * explored too.
  */
 import { SeededRng } from "../../src/rng";
+import type { MemberBounds } from "../../src/member/options";
 import type { LinkOptions } from "./links";
 
 /** Families of faults, with what one of them is. */
@@ -86,6 +87,7 @@ export interface SimulationOptions {
   readonly link: LinkOptions;
   readonly syncMeanMs: number;
   readonly logSegmentBytes: number;
+  readonly bounds: MemberBounds;
   readonly checkpointEntries: number;
   readonly catchupEntries: number;
   readonly compactionBatchRows: number;
@@ -117,6 +119,7 @@ export function drawOptions(seed: number, seconds: number, overrides: Overrides 
     repeatPermille: noisy ? pick([0, 1, 10, 100]) : 0,
     overtakePermille: noisy ? pick([0, 0, 10, 100, 300]) : 0,
     capacity: pick([20, 500, 5_000]),
+    pieceBytes: pick([4_096, 30_000, 1_000_000]),
   };
   const faults: Partial<Record<FaultFamily, number>> = {};
   for (const family of faultFamilies) {
@@ -155,6 +158,12 @@ export function drawOptions(seed: number, seconds: number, overrides: Overrides 
     link,
     syncMeanMs: pick([0.2, 0.5, 1, 3, 10]),
     logSegmentBytes: pick([8, 16, 64, 256]) * 1024,
+    bounds: {
+      checkpointPauseMs: pick([500, 2_000, 5_000]),
+      logTailBytes: pick([1, 2_000, 100_000, 4_000_000]),
+      appendBytes: pick([600, 5_000, 1_000_000]),
+      inflightMessages: pick([2, 8, 256]),
+    },
     checkpointEntries: pick([50, 200, 1_000, 10_000]),
     catchupEntries: pick([0, 5, 50, 500]),
     compactionBatchRows: pick([1, 10, 100, 1_000]),

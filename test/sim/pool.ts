@@ -6,6 +6,7 @@ import type { RunResult } from "./simulation";
 import type { SeedRequest } from "./worker";
 
 export interface SeedResult extends RunResult {
+  /** Processor time, so that it does not matter what else the machine does. */
   readonly tookMs: number;
   /** The trace hash of a second run, when one was asked for. */
   readonly repeated: string;
@@ -19,6 +20,9 @@ export interface PoolOptions {
   /** Answers whether to go on. */
   readonly done: (result: SeedResult) => boolean;
 }
+
+/** A seed that takes longer counts as hung. */
+const seedMsMax = 180_000;
 
 /** Resolves when every seed was run, or `done` said that it is enough. A worker that dies fails its seed. */
 export async function runPool({ workers, planted, seeds, done }: PoolOptions): Promise<void> {
@@ -41,7 +45,10 @@ export async function runPool({ workers, planted, seeds, done }: PoolOptions): P
         const next = queue.next();
         if (next.done === true) break;
         child.stdin.write(`${JSON.stringify(next.value)}\n`);
+        // A loop without end inside one event cannot be interrupted from within.
+        const watchdog = setTimeout(() => child.kill("SIGKILL"), seedMsMax);
         const answer = await answers.next();
+        clearTimeout(watchdog);
         if (answer.done === true) {
           await closed;
           enough = !done(crashed(next.value.seed, complaints)) || enough;
@@ -62,7 +69,7 @@ function crashed(seed: number, complaints: string): SeedResult {
   return {
     seed,
     ok: false,
-    violation: `the process of the simulation ended: ${complaints.trim()}`,
+    violation: `the simulation died, or hung inside one event: ${complaints.trim()}`,
     virtualMs: 0,
     answered: 0,
     succeeded: 0,

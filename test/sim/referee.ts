@@ -349,7 +349,7 @@ export class Referee {
         () => `R6: leader ${name} committed ${commit} of an earlier term by counting`,
       );
     }
-    if (commit > this.committed) this.#extend(standing, status);
+    if (commit > this.committed) this.#extend(standing, status, before);
     if (lastIndex > before.lastIndex) {
       let pending = 0;
       for (let index = lastIndex; index > commit; index--) {
@@ -375,20 +375,15 @@ export class Referee {
   }
 
   /** R8: the first to call an entry committed can name a quorum of disks that have it. */
-  #extend({ host, handedOut }: Standing, { commit, term, configuration }: Status): void {
+  #extend({ host, handedOut }: Standing, { commit, term, configuration }: Status, before: Status): void {
     const entryTerm = handedOut[commit] ?? term;
+    const has = (id: MemberId): boolean => this.#byId.get(id)?.durable[commit] === entryTerm;
+    // A membership change that was committed in this event may have been applied in it as well.
     claim(
-      quorumHolds(voterSets(configuration), (id) => this.#byId.get(id)?.durable[commit] === entryTerm),
+      quorumHolds(voterSets(before.configuration), has) || quorumHolds(voterSets(configuration), has),
       () => `R8: ${host.name} calls ${commit} committed in term ${term} without a quorum of disks`,
     );
     this.counts.committed += commit - this.committed;
     this.committed = commit;
-  }
-
-  /** R6 and P1 for what a write was told: the entry is on a quorum of disks. */
-  durableCopies(index: LogIndex, term: Term): number {
-    let copies = 0;
-    for (const { durable } of this.#standings.values()) if (durable[index] === term) copies++;
-    return copies;
   }
 }

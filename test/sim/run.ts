@@ -168,7 +168,7 @@ async function runSeeds(): Promise<number> {
     }
     console.log(
       `\n${all.length} seeds, ${failed.length} failed; ${Math.round(sum.virtualMs / 1_000)} virtual seconds in ` +
-        `${wallSeconds.toFixed(0)} s: ${speed.toFixed(1)} per second and core, ${rate.toFixed(0)} client operations ` +
+        `${wallSeconds.toFixed(0)} s: ${speed.toFixed(1)} per second of one core, ${rate.toFixed(0)} client operations ` +
         "per virtual second",
     );
   }

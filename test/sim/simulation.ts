@@ -57,6 +57,8 @@ export interface RunOptions extends Overrides {
 
 /** After healing, everything that is due must have happened within this virtual time. */
 const livenessMs = 60_000;
+/** A second of virtual time has some ten thousand events. */
+const eventsPerSecondMax = 2_000_000;
 /** Hashes of members are compared this often. */
 const hashIntervalMs = 5_000;
 
@@ -92,6 +94,8 @@ export class Simulation {
   #failure: { readonly error: unknown; readonly atMs: number } | undefined;
   #hash = 0x811c9dc5;
   #events = 0;
+  #second = 0;
+  #eventsAtSecond = 0;
   /** Requests of each life, by sequence number of their proposal. */
   readonly #proposed = new Map<bigint, Map<bigint, Operation>>();
   #asking: Operation | undefined;
@@ -181,6 +185,8 @@ export class Simulation {
           watchProgressIntervalMs: run.watchProgressIntervalMs,
           leaseCheckpoints: run.leaseCheckpoints,
           logSegmentBytes: run.logSegmentBytes,
+          bounds: run.bounds,
+          learnersMax: 2,
         },
       },
       {
@@ -236,6 +242,12 @@ export class Simulation {
     this.#current = undefined;
     if (!this.clock.step(untilMs)) return false;
     this.#events++;
+    const second = Math.floor(this.clock.monotonicMs() / 1_000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#eventsAtSecond = this.#events;
+    }
+    claim(this.#events - this.#eventsAtSecond < eventsPerSecondMax, "P21: the members spin");
     const host = this.#current as SimulatedHost | undefined;
     if (host !== undefined) {
       this.#guarded(() => this.referee.observe(host));
@@ -581,6 +593,7 @@ export class Simulation {
       repeatPermille: 0,
       overtakePermille: 0,
       capacity: 10_000,
+      pieceBytes: 1_000_000,
     };
     const startAll = (): void => {
       for (const host of this.hosts) this.startHost(host);

@@ -16,9 +16,10 @@ const { runSeed } = await import("./simulation");
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { seed, twice, ...options } = JSON.parse(line) as SeedRequest;
-  const startedAtMs = performance.now();
+  const before = process.cpuUsage();
   const result = runSeed(seed, options);
-  const tookMs = performance.now() - startedAtMs;
+  const { user, system } = process.cpuUsage(before);
+  const tookMs = (user + system) / 1_000;
   const repeated = twice === true ? runSeed(seed, options).traceHash : result.traceHash;
   process.stdout.write(`${JSON.stringify({ ...result, tookMs, repeated })}\n`);
 }
