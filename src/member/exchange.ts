@@ -20,7 +20,13 @@ export interface ExchangeParts {
   readonly reads: Reads;
   /** Whether this member, as leader, takes no forwarded proposals for now. */
   readonly overloaded: () => boolean;
+  /** Whether its log's disk is full, so that it will hand over if it can. */
+  readonly stuck: () => boolean;
+  readonly electionTimeoutMs: number;
 }
+
+/** What followers forward waits for so many election timeouts while the leader's disk is full: then it has handed over. */
+const stuckElectionTimeouts = 3;
 
 export class Exchange {
   readonly calls: PeerCalls;
@@ -30,10 +36,11 @@ export class Exchange {
 
   constructor(parts: ExchangeParts) {
     this.#parts = parts;
-    const { self, incarnation, clock, peers, raft, reads, overloaded } = parts;
+    const { self, incarnation, clock, peers, raft, reads, overloaded, stuck, electionTimeoutMs } = parts;
+    const stuckMaxMs = stuckElectionTimeouts * electionTimeoutMs;
     const send = (message: PeerMessage) => peers.send([message]);
     this.calls = new PeerCalls({ self, incarnation, clock, send });
-    this.#forwarded = new Forwarded({ self, raft, overloaded, send });
+    this.#forwarded = new Forwarded({ self, raft, clock, overloaded, stuck, stuckMaxMs, send });
     this.#questions = new ReadQuestions({ self, raft, nextContext: () => reads.nextContext(), send });
   }
 

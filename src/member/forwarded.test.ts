@@ -3,6 +3,7 @@ import type { Raft } from "../consensus/raft";
 import type { MemberId } from "../ids";
 import { Forwarded } from "./forwarded";
 import type { MemberMessage } from "./peer-message";
+import type { Clock } from "./ports";
 
 /** A member that leads, or no longer does, and what followers send it. */
 class Stage {
@@ -10,6 +11,8 @@ class Stage {
   term = 5;
   transferee: MemberId = 0n;
   overloaded = false;
+  stuck = false;
+  nowMs = 0;
   appended = 0;
   readonly said: string[] = [];
   readonly forwarded = new Forwarded({
@@ -21,7 +24,10 @@ class Stage {
         return { ok: true };
       },
     } as unknown as Raft,
+    clock: { monotonicMs: () => this.nowMs } as Clock,
     overloaded: () => this.overloaded,
+    stuck: () => this.stuck,
+    stuckMaxMs: 3_000,
     send: (message: MemberMessage) => {
       if (message.kind === "propose-refused") this.said.push(`${message.batch} ${message.reason}`);
     },
@@ -97,4 +103,19 @@ test("an overloaded leader refuses for good", () => {
   stage.overloaded = false;
   stage.receive(1).handIn();
   expect([stage.appended, stage.said]).toEqual([0, ["1 overloaded"]]);
+});
+
+test("while the leader cannot write, batches wait for the next one, and not for ever", () => {
+  const stage = new Stage();
+  stage.stuck = true;
+  stage.receive(1).handIn();
+  stage.nowMs = 2_999;
+  stage.handIn();
+  expect([stage.appended, stage.said]).toEqual([0, []]);
+  stage.become("follower", 6);
+  expect(stage.said).toEqual(["1 not-leader"]);
+  stage.become("leader", 7).receive(2).handIn();
+  stage.nowMs = 6_000;
+  stage.handIn();
+  expect([stage.appended, stage.said]).toEqual([0, ["1 not-leader", "2 overloaded"]]);
 });

@@ -6,6 +6,7 @@ import type { Raft } from "../consensus/raft";
 import { type MemberId, noMember, type Term } from "../ids";
 import { uncommittedBytesMax } from "../limits";
 import type { MemberMessage } from "./peer-message";
+import type { Clock } from "./ports";
 import { TakenOnce } from "./taken-once";
 
 type ForwardedBatch = Extract<MemberMessage, { kind: "propose" }>;
@@ -13,8 +14,13 @@ type ForwardedBatch = Extract<MemberMessage, { kind: "propose" }>;
 export interface ForwardedParts {
   readonly self: MemberId;
   readonly raft: Raft;
-  /** Too much waits already, or there is no room: nothing more is taken. */
+  readonly clock: Clock;
+  /** Too much waits already: nothing more is taken. */
   readonly overloaded: () => boolean;
+  /** Nothing can be written now; another leader may take over soon. */
+  readonly stuck: () => boolean;
+  /** How long batches wait for that, at most. */
+  readonly stuckMaxMs: number;
   readonly send: (message: MemberMessage) => void;
 }
 
@@ -26,6 +32,8 @@ export class Forwarded {
   /** Not yet in the log. */
   #held: ForwardedBatch[] = [];
   #heldBytes = 0;
+  /** When the oldest of them came (monotonic milliseconds). */
+  #heldSinceMs = 0;
 
   constructor(parts: ForwardedParts) {
     this.#parts = parts;
@@ -39,6 +47,7 @@ export class Forwarded {
     if (!this.#leads()) return this.#refuse(batch, "not-leader");
     const bytes = batch.payloads.reduce((sum, payload) => sum + payload.length, 0);
     if (this.#heldBytes + bytes > uncommittedBytesMax) return this.#refuse(batch, "overloaded");
+    if (this.#held.length === 0) this.#heldSinceMs = this.#parts.clock.monotonicMs();
     this.#held.push(batch);
     this.#heldBytes += bytes;
   }
@@ -46,7 +55,7 @@ export class Forwarded {
   #noticeLeadership(): void {
     const { role, term } = this.#parts.raft.status();
     if (role !== "leader" || term === this.#ledTerm) return;
-    this.#refuseHeld();
+    this.#refuseHeld("not-leader");
     this.#ledTerm = term;
     this.#seen.clear();
   }
@@ -59,9 +68,13 @@ export class Forwarded {
   /** Appends what came. While leadership is being handed over it waits: the transfer may fail. */
   handIn(): void {
     if (this.#held.length === 0) return;
-    const { raft, overloaded } = this.#parts;
-    if (!this.#leads()) return this.#refuseHeld();
+    const { raft, clock, overloaded, stuck, stuckMaxMs } = this.#parts;
+    if (!this.#leads()) return this.#refuseHeld("not-leader");
     if (raft.status().transferee !== noMember) return;
+    if (stuck()) {
+      if (clock.monotonicMs() - this.#heldSinceMs >= stuckMaxMs) this.#refuseHeld("overloaded");
+      return;
+    }
     const held = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
@@ -72,14 +85,14 @@ export class Forwarded {
 
   /** Role or term changed: what a former leader still holds goes back. */
   stateChanged(): void {
-    if (this.#held.length > 0 && !this.#leads()) this.#refuseHeld();
+    if (this.#held.length > 0 && !this.#leads()) this.#refuseHeld("not-leader");
   }
 
-  #refuseHeld(): void {
+  #refuseHeld(reason: "not-leader" | "overloaded"): void {
     const held = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
-    for (const batch of held) this.#refuse(batch, "not-leader");
+    for (const batch of held) this.#refuse(batch, reason);
   }
 
   #refuse({ from, term, incarnation, batch }: ForwardedBatch, reason: "not-leader" | "overloaded"): void {

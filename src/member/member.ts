@@ -122,7 +122,9 @@ export class Member {
       raft: this.#raft,
       proposals: this.#proposals,
       reads: this.#reads,
-      overloaded: () => this.#loop.backlog > committedUnappliedMax || this.space.logIsFull,
+      overloaded: () => this.#loop.backlog > committedUnappliedMax,
+      stuck: () => this.space.logIsFull,
+      electionTimeoutMs: options.electionTimeoutMs,
     });
     this.calls = this.#exchange.calls;
     const wake = () => this.#loop.wake();
