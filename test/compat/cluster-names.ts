@@ -88,19 +88,22 @@ export class ClusterNames {
     const named = this.text(text);
     const json = structured(named);
     if (json !== undefined) return [json];
-    return named
-      .split("\n")
-      .map((line) =>
-        masked(line)
-          .replaceAll(/\s+/g, " ")
-          .replaceAll(/-{2,}/g, "--")
-          .replace(
-            /^(ETCD_INITIAL_CLUSTER=")(.*)"$/,
-            (_, head: string, list: string) => head + list.split(",").sort().join(","),
-          ),
-      )
-      .filter((line) => line !== "")
-      .sort();
+    return (
+      named
+        .split("\n")
+        .map((line) =>
+          masked(line)
+            .replaceAll(/\s+/g, " ")
+            .replaceAll(/-{2,}/g, "--")
+            .replace(
+              /^(ETCD_INITIAL_CLUSTER=")(.*)"$/,
+              (_, head: string, list: string) => head + list.split(",").sort().join(","),
+            ),
+        )
+        // etcd's members come to know their storage version some time after their start.
+        .filter((line) => line !== "" && !line.startsWith("Server version "))
+        .sort()
+    );
   }
 }
 
