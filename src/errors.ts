@@ -140,6 +140,15 @@ export const refusals = {
   },
   noInflightDowngrade: { code: GrpcCode.failedPrecondition, text: "etcdserver: no inflight downgrade job" },
   canceled: { code: GrpcCode.canceled, text: "etcdserver: request canceled" },
+  /** Not etcd's: of writes under an idempotency key. */
+  idempotencyKeyReused: {
+    code: GrpcCode.invalidArgument,
+    text: "keelson: the idempotency key was used for another request",
+  },
+  tooManyIdempotencyKeys: {
+    code: GrpcCode.unavailable,
+    text: "keelson: too many idempotency keys are kept",
+  },
   deadlineExceeded: { code: GrpcCode.deadlineExceeded, text: "etcdserver: context deadline exceeded" },
 } as const satisfies Record<string, RefusalText>;
 

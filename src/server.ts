@@ -18,6 +18,7 @@ import { startStallMonitor } from "./metrics/stall-monitor";
 import { AlarmType } from "./proto/gen/etcd/rpc_pb";
 import { ClusterService } from "./service/cluster";
 import { ElectionService } from "./service/election";
+import { HistoryService } from "./service/history";
 import { Jobs } from "./service/jobs";
 import { KvService } from "./service/kv";
 import { LeaseService } from "./service/lease";
@@ -348,6 +349,7 @@ async function openDoors(
       services: {
         ...services,
         store: member.state,
+        history: new HistoryService(member),
         overview: new Overview(member),
         snapshots: new Snapshots(member, () => systemClock.wallMs()),
         jobs: new Jobs(`${hexId(member.id).padStart(16, "0")}-${Date.now().toString(36)}`, () =>

@@ -158,9 +158,10 @@ export class Applier {
         return;
       }
       case "lease-grant":
-        return leases.granted(result.id, result.ttlSeconds);
+        if (result.repeated === undefined) leases.granted(result.id, result.ttlSeconds);
+        return;
       case "lease-revoke":
-        if (!result.ignored) leases.revoked(result.id);
+        if (!result.ignored && result.repeated === undefined) leases.revoked(result.id);
         return;
       case "lease-checkpoint":
         for (const { ID, remainingTTL } of checkpointsOf(command)) {

@@ -149,6 +149,7 @@ class PlainPutReader {
       user: "",
       authRevision: 0n,
       idempotencyKey: noBytes,
+      requestHash: noBytes,
       proposedAtMs,
       operation: { case: "put", value },
     };

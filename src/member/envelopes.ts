@@ -1,4 +1,6 @@
 /** Puts operations into the envelope of a log entry: who asks, and when. */
+import { emptyBytes } from "../bytes";
+import type { Idempotency } from "../idempotency";
 import type { MemberId } from "../ids";
 import type { Command } from "../proto/gen/keelson/command_pb";
 import { commandVersion } from "./applier";
@@ -8,16 +10,14 @@ export class Envelopes {
   readonly #memberId: MemberId;
   readonly #incarnation: bigint;
   #sequence = 0n;
-  /** One object for all operations until users exist. */
-  readonly #noUser = { user: "", authRevision: 0n, idempotencyKey: new Uint8Array(0) };
 
   constructor(memberId: MemberId, incarnation: bigint) {
     this.#memberId = memberId;
     this.#incarnation = incarnation;
   }
 
-  /** `wallMs` is the only time that apply ever sees. */
-  around(operation: Command["operation"], wallMs: number): Command {
+  /** `wallMs` is the only time that apply ever sees. There is no user until users exist. */
+  around(operation: Command["operation"], wallMs: number, idempotency?: Idempotency): Command {
     return {
       $typeName: "keelson.Command",
       version: commandVersion,
@@ -27,7 +27,10 @@ export class Envelopes {
         incarnation: this.#incarnation,
         sequence: ++this.#sequence,
       },
-      ...this.#noUser,
+      user: "",
+      authRevision: 0n,
+      idempotencyKey: idempotency?.key ?? emptyBytes,
+      requestHash: idempotency?.requestHash ?? emptyBytes,
       proposedAtMs: BigInt(Math.round(wallMs)),
       operation,
     };

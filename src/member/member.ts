@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { assert } from "../assert";
 import type { Raft, Status } from "../consensus/raft";
+import type { Idempotency } from "../idempotency";
 import { refuse, type RefusalName } from "../errors";
 import { type ClusterId, type LeaseId, type MemberId, noMember, type Revision, type Term } from "../ids";
 import { committedUnappliedMax } from "../limits";
@@ -89,6 +90,7 @@ export class Member {
   #stopBegun = false;
   #removed = false;
   #scratchFiles = 0;
+
   private constructor(
     options: MemberOptions,
     ports: Ports,
@@ -330,19 +332,20 @@ export class Member {
   async write<Kind extends ApplyResult["kind"]>(
     operation: Command["operation"],
     _kind?: Kind,
+    idempotency?: Idempotency,
   ): Promise<Extract<ApplyResult, { kind: Kind }>> {
-    const result = await this.propose(operation);
+    const result = await this.propose(operation, idempotency);
     if (result.kind === "refused") throw refuse(result.name);
     return result as Extract<ApplyResult, { kind: Kind }>;
   }
 
   /** As {@link write}, with a refusal by apply as a value. */
-  propose(operation: Command["operation"]): Promise<ApplyResult> {
+  propose(operation: Command["operation"], idempotency?: Idempotency): Promise<ApplyResult> {
     if (this.#stopping) throw refuse("stopped");
     if (this.#loop.backlog > committedUnappliedMax) throw refuse("requestTooManyRequests");
     this.space.admit(operation);
     const { clock } = this.#ports;
-    const command = this.#envelopes.around(operation, clock.wallMs());
+    const command = this.#envelopes.around(operation, clock.wallMs(), idempotency);
     const result = this.#proposals.submit(command, clock.monotonicMs());
     this.#loop.wake();
     return result;

@@ -23,6 +23,7 @@ function command(sequence: number, valueBytes = 1): Command {
     user: "",
     authRevision: 0n,
     idempotencyKey: new Uint8Array(0),
+    requestHash: new Uint8Array(0),
     proposedAtMs: 0n,
     operation: {
       case: "put",

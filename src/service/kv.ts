@@ -163,14 +163,18 @@ export class KvService {
   }
 
   /** As {@link put}, answering what the wire's answer has no room for: the key's version, 1 when it was created. */
-  async putVersion(request: PutRequest): Promise<{ revision: number; version: number }> {
+  async putVersion(request: PutRequest, call: Call): Promise<{ revision: number; version: number }> {
     checkPut(request);
-    return this.#member.write({ case: "put", value: request }, "put");
+    return this.#member.write({ case: "put", value: request }, "put", call.idempotency);
   }
 
-  async deleteRange(request: DeleteRangeRequest): Promise<EncodedMessage> {
+  async deleteRange(request: DeleteRangeRequest, call?: Call): Promise<EncodedMessage> {
     checkDeleteRange(request);
-    const result = await this.#member.write({ case: "deleteRange", value: request }, "delete-range");
+    const result = await this.#member.write(
+      { case: "deleteRange", value: request },
+      "delete-range",
+      call?.idempotency,
+    );
     return encodeDeleteRange(this.#member.headers.field(result.revision), result.deleted, result.previous);
   }
 
@@ -181,7 +185,7 @@ export class KvService {
       this.#refuseWhenDamaged();
       return this.#readTxn(request, call);
     }
-    const result = await this.#member.write({ case: "txn", value: request }, "txn");
+    const result = await this.#member.write({ case: "txn", value: request }, "txn", call.idempotency);
     return this.#txnAnswer(result.response, result.revision);
   }
 

@@ -34,7 +34,7 @@ export class LeaseService {
   }
 
   /** A TTL below the minimum is raised, and the answer says so; id 0 lets the server choose. */
-  async leaseGrant(request: LeaseGrantRequest): Promise<LeaseGrantResponse> {
+  async leaseGrant(request: LeaseGrantRequest, call?: Call): Promise<LeaseGrantResponse> {
     if (request.TTL > BigInt(leaseTtlSecondsMax)) {
       // etcd judges alarms before it looks at the request.
       throw refuse(this.#member.activeAlarm() ?? "leaseTTLTooLarge");
@@ -44,6 +44,7 @@ export class LeaseService {
     const result = await this.#member.write(
       { case: "leaseGrant", value: { $typeName: "etcdserverpb.LeaseGrantRequest", ID, TTL: ttl } },
       "lease-grant",
+      call?.idempotency,
     );
     return create(LeaseGrantResponseSchema, {
       header: this.#member.headers.message(result.revision),
@@ -59,13 +60,14 @@ export class LeaseService {
     }
   }
 
-  async leaseRevoke(request: LeaseRevokeRequest): Promise<LeaseRevokeResponse> {
+  async leaseRevoke(request: LeaseRevokeRequest, call?: Call): Promise<LeaseRevokeResponse> {
     const result = await this.#member.write(
       {
         case: "leaseRevoke",
         value: { $typeName: "keelson.LeaseRevoke", id: request.ID, expiredInTerm: 0n },
       },
       "lease-revoke",
+      call?.idempotency,
     );
     return create(LeaseRevokeResponseSchema, { header: this.#member.headers.message(result.revision) });
   }

@@ -14,10 +14,12 @@ import {
 } from "../proto/gen/etcd/rpc_pb";
 import type { Command, LeaseRevoke } from "../proto/gen/keelson/command_pb";
 import type { ClusterTable } from "./cluster-table";
+import type { KeptResults } from "./kept-results";
 import type { LeaseTable } from "./lease/lease-table";
 import { keyRange } from "./mvcc/key-range";
 import type { MvccStore } from "./mvcc/store";
 import type { ApplyResult } from "./results";
+import type { TimeMarks } from "./time-marks";
 import { deleteRange, resolvePut, type Slice, spend, type Steps, TxnRun } from "./txn";
 
 /** The newest command envelope that this build understands. */
@@ -32,10 +34,38 @@ export interface ApplyContext {
   readonly store: MvccStore;
   readonly leases: LeaseTable;
   readonly cluster: ClusterTable;
+  readonly kept: KeptResults;
+  readonly times: TimeMarks;
   readonly slice: Slice;
 }
 
+/** Applies a command; one under an idempotency key at most once, see `kept-results.ts`. */
 export function applyCommand(
+  context: ApplyContext,
+  term: Term,
+  command: Command,
+): ApplyResult | Steps<ApplyResult> {
+  if (command.idempotencyKey.length === 0) return applyOperation(context, term, command);
+  const { kept, times, store } = context;
+  const nowMs = kept.timeAt(command, times.lastMs);
+  const known = kept.find(command, nowMs);
+  if (typeof known === "string") return refused(store, known);
+  return known ?? applyAndKeep(context, term, command, nowMs);
+}
+
+function* applyAndKeep(
+  context: ApplyContext,
+  term: Term,
+  command: Command,
+  nowMs: number,
+): Steps<ApplyResult> {
+  const outcome = applyOperation(context, term, command);
+  const result = "kind" in outcome ? outcome : yield* outcome;
+  context.kept.keep(command, nowMs, result);
+  return result;
+}
+
+function applyOperation(
   context: ApplyContext,
   term: Term,
   command: Command,

@@ -5,18 +5,22 @@
 import type { Database } from "bun:sqlite";
 import { ClusterTable } from "./cluster-table";
 import { DamagedStateError } from "./damage";
+import { KeptResults } from "./kept-results";
 import { LeaseTable } from "./lease/lease-table";
 import { MvccHistory } from "./mvcc/history";
 import { MvccStore } from "./mvcc/store";
 import { Sweep } from "./mvcc/sweep";
 import { Journal } from "./position";
 import { RowSum } from "./row-sum";
+import { TimeMarks } from "./time-marks";
 import type { History } from "./types";
 
 export class Generation {
   readonly journal: Journal;
   readonly leases: LeaseTable;
   readonly cluster: ClusterTable;
+  readonly kept: KeptResults;
+  readonly times: TimeMarks;
   readonly store: MvccStore;
   readonly sweep: Sweep;
   readonly history: History;
@@ -25,6 +29,8 @@ export class Generation {
     this.journal = new Journal(database);
     this.leases = new LeaseTable(this.journal);
     this.cluster = new ClusterTable(this.journal);
+    this.kept = new KeptResults(this.journal);
+    this.times = new TimeMarks(this.journal);
     this.store = new MvccStore(this.journal, this.leases);
     const sweep = new Sweep(this.store);
     this.sweep = sweep;
@@ -36,6 +42,8 @@ export class Generation {
     const found = new RowSum();
     yield* this.leases.load(found);
     this.cluster.load(found);
+    yield* this.kept.load(found);
+    yield* this.times.load(found);
     yield* this.store.load(found);
     const { rows } = this.journal.position;
     if (found.count !== rows.count) {

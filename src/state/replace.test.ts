@@ -82,6 +82,7 @@ test("what was being applied is dropped with the state that it was applied to", 
     user: "",
     authRevision: 0n,
     idempotencyKey: new Uint8Array(0),
+    requestHash: new Uint8Array(0),
     proposedAtMs: 0n,
     operation: {
       case: "deleteRange",

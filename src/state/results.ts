@@ -32,6 +32,8 @@ export type ApplyResult =
       readonly revision: Revision;
       readonly id: LeaseId;
       readonly ttlSeconds: number;
+      /** The answer of an earlier entry under the same idempotency key: nothing happened now. */
+      readonly repeated?: true;
     }
   /** `ignored` when the leader's decision that it ran out came from another term: nothing happened then. */
   | {
@@ -40,6 +42,8 @@ export type ApplyResult =
       readonly id: LeaseId;
       readonly ignored: boolean;
       readonly deleted: number;
+      /** As of a grant. */
+      readonly repeated?: true;
     }
   | { readonly kind: "lease-checkpoint"; readonly revision: Revision }
   | { readonly kind: "alarm"; readonly revision: Revision; readonly alarms: readonly AlarmMember[] }

@@ -64,3 +64,21 @@ export const settings = sqliteTable("settings", {
   value: text("value").notNull(),
   checksum: integer("checksum").notNull(),
 });
+
+/** What writes under an idempotency key came to. */
+export const keptResults = sqliteTable("kept_results", {
+  key: blob("key", { mode: "buffer" }).primaryKey(),
+  /** Log time at which it was applied. */
+  timeMs: integer("time_ms").notNull(),
+  requestHash: blob("request_hash", { mode: "buffer" }).notNull(),
+  /** An encoded keelson.KeptResult. */
+  result: blob("result", { mode: "buffer" }).notNull(),
+  checksum: integer("checksum").notNull(),
+});
+
+/** When revisions were written: the first one of each second. */
+export const timeMarks = sqliteTable("time_marks", {
+  revision: integer("revision").primaryKey(),
+  timeMs: integer("time_ms").notNull(),
+  checksum: integer("checksum").notNull(),
+});

@@ -17,6 +17,7 @@ import { HashRun } from "./mvcc/hash-kv";
 import { keyRange } from "./mvcc/key-range";
 import { RangeRun, readRevision } from "./mvcc/range";
 import type { SweepStep } from "./mvcc/sweep";
+import { type KeyVersions, versionsOf } from "./mvcc/versions";
 import { Journal } from "./position";
 import type {
   Applied,
@@ -44,6 +45,8 @@ export class StateMachine {
   #now: Generation;
   #context: ApplyContext;
   readonly #sliceKeys: number;
+  /** The time of the entry that is being applied, as its proposer saw it. */
+  #proposedAtMs = 0;
   /** The entry being applied in slices. */
   #pending: { readonly steps: Steps<ApplyResult>; readonly index: LogIndex; readonly term: Term } | undefined;
 
@@ -130,6 +133,7 @@ export class StateMachine {
   /** Applies the next entry. `command` is undefined for the empty entry of a new leader. */
   apply(index: LogIndex, term: Term, command: Command | undefined): Applied {
     this.#expect(index);
+    this.#proposedAtMs = Number(command?.proposedAtMs ?? 0n);
     const outcome =
       command === undefined ? nothing(this.revision) : applyCommand(this.#context, term, command);
     if ("kind" in outcome) return this.#finish(index, term, outcome);
@@ -168,6 +172,9 @@ export class StateMachine {
       changes === undefined || (result.kind !== "refused" && result.revision === changes.revision),
       "a result speaks of the revision that was written",
     );
+    if (changes !== undefined) {
+      this.#now.times.written(changes.revision, this.#proposedAtMs, position.compactedRevision);
+    }
     position.appliedIndex = index;
     position.appliedTerm = term;
     if (this.#now.journal.bytes >= applyCommitBytes) this.flush();
@@ -290,6 +297,19 @@ export class StateMachine {
     return this.#pragma("freelist_count") === 0;
   }
 
+  /** When a revision was written, to a second (milliseconds since 1970); undefined when nobody knows any more. */
+  timeOf(revision: Revision): number | undefined {
+    return this.#now.times.timeOf(revision);
+  }
+  /** The newest revision written by a time, to a second; undefined for times before all that is known. */
+  revisionAt(timeMs: number): Revision | undefined {
+    return this.#now.times.revisionAt(timeMs, this.revision);
+  }
+  /** Records of a key's retained versions below `before`, newest first, as many as fit; tombstones too. */
+  versions(key: string, before: Revision, versionsMax: number, bytesMax: number): KeyVersions {
+    return versionsOf(this.#now.store, key, before, versionsMax, bytesMax);
+  }
+
   lease(id: LeaseId): LeaseInfo | undefined {
     const lease = this.#now.leases.get(id);
     return lease === undefined ? undefined : this.#now.leases.info(lease);
@@ -339,8 +359,8 @@ export class StateMachine {
   }
 }
 
-function contextOf({ store, leases, cluster }: Generation, keys: number): ApplyContext {
-  return { store, leases, cluster, slice: { keys, left: keys } };
+function contextOf({ store, leases, cluster, kept, times }: Generation, keys: number): ApplyContext {
+  return { store, leases, cluster, kept, times, slice: { keys, left: keys } };
 }
 
 function nothing(revision: Revision): ApplyResult {

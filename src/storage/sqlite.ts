@@ -51,6 +51,21 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE TABLE alarms (alarm BLOB PRIMARY KEY, checksum INTEGER NOT NULL)`,
     `CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL)`,
   ],
+  [
+    `CREATE TABLE kept_results (
+      key BLOB PRIMARY KEY,
+      time_ms INTEGER NOT NULL,
+      request_hash BLOB NOT NULL,
+      result BLOB NOT NULL,
+      checksum INTEGER NOT NULL
+    )`,
+    `CREATE TABLE time_marks (
+      revision INTEGER PRIMARY KEY,
+      time_ms INTEGER NOT NULL,
+      checksum INTEGER NOT NULL
+    )`,
+    `CREATE INDEX time_marks_by_time ON time_marks (time_ms)`,
+  ],
 ];
 
 /** The format that this build writes; older ones are brought up to it, newer ones refused. */

@@ -71,6 +71,16 @@ export class KeyEntry {
     return sequence > 0 ? sequence : 0;
   }
 
+  /** Retained versions below a revision, newest first: main revision and row, a tombstone's negative. */
+  *below(before: Revision): Generator<readonly [main: Revision, sequence: number]> {
+    if (this.main < before) yield [this.main, this.sequence];
+    const older = this.#older;
+    if (older === undefined) return;
+    for (let at = older.length - 2; at >= older[0]!; at -= 2) {
+      if (older[at]! < before) yield [older[at]!, older[at + 1]!];
+    }
+  }
+
   /** The oldest retained version's row, with a tombstone's sign; the newest version when it is the only one. */
   get oldestSequence(): number {
     return this.#older === undefined ? this.sequence : this.#older[this.#older[0]! + 1]!;

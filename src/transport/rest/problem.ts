@@ -180,6 +180,8 @@ const kindOfRefusal: Partial<Record<RefusalName, ProblemKind>> = {
   notSupportedForLearner: "unavailable",
   notLeader: "unavailable",
   corrupt: "corrupt",
+  idempotencyKeyReused: "idempotency-key-reused",
+  tooManyIdempotencyKeys: "idempotency-full",
   stopped: "unavailable",
   timeout: "timeout",
   timeoutDueToLeaderFail: "timeout",

@@ -1,5 +1,6 @@
 /** What the REST operations are made of: the services that every door calls. */
 import type { ClusterService } from "../../service/cluster";
+import type { HistoryService } from "../../service/history";
 import type { Jobs } from "../../service/jobs";
 import type { KvService } from "../../service/kv";
 import type { LeaseService } from "../../service/lease";
@@ -24,6 +25,7 @@ export interface RestServices {
   readonly watch: WatchService;
   readonly cluster: ClusterService;
   readonly maintenance: MaintenanceService;
+  readonly history: HistoryService;
   readonly overview: Overview;
   readonly snapshots: Snapshots;
   readonly jobs: Jobs;

@@ -15,6 +15,7 @@ import type {
   LeaseGrantRequest,
   PutRequest,
   TxnRequest,
+  TxnResponse,
 } from "../etcd/rpc_pb";
 import { file_etcd_rpc } from "../etcd/rpc_pb";
 import type { Message } from "@bufbuild/protobuf";
@@ -25,7 +26,7 @@ import type { Message } from "@bufbuild/protobuf";
 export const file_keelson_command: GenFile =
   /*@__PURE__*/
   fileDesc(
-    "ChVrZWVsc29uL2NvbW1hbmQucHJvdG8SB2tlZWxzb24i0wUKB0NvbW1hbmQSDwoHdmVyc2lvbhgBIAEoDRImCgpyZXF1ZXN0X2lkGAIgASgLMhIua2VlbHNvbi5SZXF1ZXN0SWQSDAoEdXNlchgDIAEoCRIVCg1hdXRoX3JldmlzaW9uGAQgASgEEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoDBIWCg5wcm9wb3NlZF9hdF9tcxgGIAEoAxInCgNwdXQYECABKAsyGC5ldGNkc2VydmVycGIuUHV0UmVxdWVzdEgAEjgKDGRlbGV0ZV9yYW5nZRgRIAEoCzIgLmV0Y2RzZXJ2ZXJwYi5EZWxldGVSYW5nZVJlcXVlc3RIABInCgN0eG4YEiABKAsyGC5ldGNkc2VydmVycGIuVHhuUmVxdWVzdEgAEjUKCmNvbXBhY3Rpb24YEyABKAsyHy5ldGNkc2VydmVycGIuQ29tcGFjdGlvblJlcXVlc3RIABI2CgtsZWFzZV9ncmFudBgUIAEoCzIfLmV0Y2RzZXJ2ZXJwYi5MZWFzZUdyYW50UmVxdWVzdEgAEiwKDGxlYXNlX3Jldm9rZRgVIAEoCzIULmtlZWxzb24uTGVhc2VSZXZva2VIABJAChBsZWFzZV9jaGVja3BvaW50GBYgASgLMiQuZXRjZHNlcnZlcnBiLkxlYXNlQ2hlY2twb2ludFJlcXVlc3RIABIrCgVhbGFybRgXIAEoCzIaLmV0Y2RzZXJ2ZXJwYi5BbGFybVJlcXVlc3RIABIwCg5wdWJsaXNoX21lbWJlchgYIAEoCzIWLmtlZWxzb24uUHVibGlzaE1lbWJlckgAEjIKD2NsdXN0ZXJfdmVyc2lvbhgZIAEoCzIXLmtlZWxzb24uQ2x1c3RlclZlcnNpb25IABIuCg11cGRhdGVfbWVtYmVyGBogASgLMhUua2VlbHNvbi5VcGRhdGVNZW1iZXJIAEILCglvcGVyYXRpb24iRQoJUmVxdWVzdElkEhEKCW1lbWJlcl9pZBgBIAEoBhITCgtpbmNhcm5hdGlvbhgCIAEoBBIQCghzZXF1ZW5jZRgDIAEoBCIyCgtMZWFzZVJldm9rZRIKCgJpZBgBIAEoAxIXCg9leHBpcmVkX2luX3Rlcm0YAiABKAQiRQoNUHVibGlzaE1lbWJlchIRCgltZW1iZXJfaWQYASABKAYSDAoEbmFtZRgCIAEoCRITCgtjbGllbnRfdXJscxgDIAMoCSI0CgxVcGRhdGVNZW1iZXISEQoJbWVtYmVyX2lkGAEgASgGEhEKCXBlZXJfdXJscxgCIAMoCSIhCg5DbHVzdGVyVmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgJYgZwcm90bzM",
+    "ChVrZWVsc29uL2NvbW1hbmQucHJvdG8SB2tlZWxzb24i6QUKB0NvbW1hbmQSDwoHdmVyc2lvbhgBIAEoDRImCgpyZXF1ZXN0X2lkGAIgASgLMhIua2VlbHNvbi5SZXF1ZXN0SWQSDAoEdXNlchgDIAEoCRIVCg1hdXRoX3JldmlzaW9uGAQgASgEEhcKD2lkZW1wb3RlbmN5X2tleRgFIAEoDBIWCg5wcm9wb3NlZF9hdF9tcxgGIAEoAxIUCgxyZXF1ZXN0X2hhc2gYByABKAwSJwoDcHV0GBAgASgLMhguZXRjZHNlcnZlcnBiLlB1dFJlcXVlc3RIABI4CgxkZWxldGVfcmFuZ2UYESABKAsyIC5ldGNkc2VydmVycGIuRGVsZXRlUmFuZ2VSZXF1ZXN0SAASJwoDdHhuGBIgASgLMhguZXRjZHNlcnZlcnBiLlR4blJlcXVlc3RIABI1Cgpjb21wYWN0aW9uGBMgASgLMh8uZXRjZHNlcnZlcnBiLkNvbXBhY3Rpb25SZXF1ZXN0SAASNgoLbGVhc2VfZ3JhbnQYFCABKAsyHy5ldGNkc2VydmVycGIuTGVhc2VHcmFudFJlcXVlc3RIABIsCgxsZWFzZV9yZXZva2UYFSABKAsyFC5rZWVsc29uLkxlYXNlUmV2b2tlSAASQAoQbGVhc2VfY2hlY2twb2ludBgWIAEoCzIkLmV0Y2RzZXJ2ZXJwYi5MZWFzZUNoZWNrcG9pbnRSZXF1ZXN0SAASKwoFYWxhcm0YFyABKAsyGi5ldGNkc2VydmVycGIuQWxhcm1SZXF1ZXN0SAASMAoOcHVibGlzaF9tZW1iZXIYGCABKAsyFi5rZWVsc29uLlB1Ymxpc2hNZW1iZXJIABIyCg9jbHVzdGVyX3ZlcnNpb24YGSABKAsyFy5rZWVsc29uLkNsdXN0ZXJWZXJzaW9uSAASLgoNdXBkYXRlX21lbWJlchgaIAEoCzIVLmtlZWxzb24uVXBkYXRlTWVtYmVySABCCwoJb3BlcmF0aW9uIkUKCVJlcXVlc3RJZBIRCgltZW1iZXJfaWQYASABKAYSEwoLaW5jYXJuYXRpb24YAiABKAQSEAoIc2VxdWVuY2UYAyABKAQiMgoLTGVhc2VSZXZva2USCgoCaWQYASABKAMSFwoPZXhwaXJlZF9pbl90ZXJtGAIgASgEIkUKDVB1Ymxpc2hNZW1iZXISEQoJbWVtYmVyX2lkGAEgASgGEgwKBG5hbWUYAiABKAkSEwoLY2xpZW50X3VybHMYAyADKAkiNAoMVXBkYXRlTWVtYmVyEhEKCW1lbWJlcl9pZBgBIAEoBhIRCglwZWVyX3VybHMYAiADKAkiIQoOQ2x1c3RlclZlcnNpb24SDwoHdmVyc2lvbhgBIAEoCSLmBAoKS2VwdFJlc3VsdBImCgNwdXQYASABKAsyFy5rZWVsc29uLktlcHRSZXN1bHQuUHV0SAASNwoMZGVsZXRlX3JhbmdlGAIgASgLMh8ua2VlbHNvbi5LZXB0UmVzdWx0LkRlbGV0ZVJhbmdlSAASJgoDdHhuGAMgASgLMhcua2VlbHNvbi5LZXB0UmVzdWx0LlR4bkgAEjUKC2xlYXNlX2dyYW50GAQgASgLMh4ua2VlbHNvbi5LZXB0UmVzdWx0LkxlYXNlR3JhbnRIABI3CgxsZWFzZV9yZXZva2UYBSABKAsyHy5rZWVsc29uLktlcHRSZXN1bHQuTGVhc2VSZXZva2VIABpMCgNQdXQSEAoIcmV2aXNpb24YASABKAMSDwoHdmVyc2lvbhgCIAEoAxIVCghwcmV2aW91cxgDIAEoDEgAiAEBQgsKCV9wcmV2aW91cxpCCgtEZWxldGVSYW5nZRIQCghyZXZpc2lvbhgBIAEoAxIPCgdkZWxldGVkGAIgASgDEhAKCHByZXZpb3VzGAMgAygMGkQKA1R4bhIQCghyZXZpc2lvbhgBIAEoAxIrCghyZXNwb25zZRgCIAEoCzIZLmV0Y2RzZXJ2ZXJwYi5UeG5SZXNwb25zZRo/CgpMZWFzZUdyYW50EhAKCHJldmlzaW9uGAEgASgDEgoKAmlkGAIgASgDEhMKC3R0bF9zZWNvbmRzGAMgASgDGjwKC0xlYXNlUmV2b2tlEhAKCHJldmlzaW9uGAEgASgDEgoKAmlkGAIgASgDEg8KB2RlbGV0ZWQYAyABKANCCAoGcmVzdWx0YgZwcm90bzM",
     [file_etcd_rpc],
   );
 
@@ -72,6 +73,13 @@ export type Command = Message<"keelson.Command"> & {
    * @generated from field: int64 proposed_at_ms = 6;
    */
   proposedAtMs: bigint;
+
+  /**
+   * SHA-256 of the request under the idempotency key: the same key with another request is refused.
+   *
+   * @generated from field: bytes request_hash = 7;
+   */
+  requestHash: Uint8Array;
 
   /**
    * @generated from oneof keelson.Command.operation
@@ -285,3 +293,193 @@ export type ClusterVersion = Message<"keelson.ClusterVersion"> & {
 export const ClusterVersionSchema: GenMessage<ClusterVersion> =
   /*@__PURE__*/
   messageDesc(file_keelson_command, 5);
+
+/**
+ * What a write under an idempotency key came to, kept to answer the same request again. Records are encoded
+ * mvccpb.KeyValue messages.
+ *
+ * @generated from message keelson.KeptResult
+ */
+export type KeptResult = Message<"keelson.KeptResult"> & {
+  /**
+   * @generated from oneof keelson.KeptResult.result
+   */
+  result:
+    | {
+        /**
+         * @generated from field: keelson.KeptResult.Put put = 1;
+         */
+        value: KeptResult_Put;
+        case: "put";
+      }
+    | {
+        /**
+         * @generated from field: keelson.KeptResult.DeleteRange delete_range = 2;
+         */
+        value: KeptResult_DeleteRange;
+        case: "deleteRange";
+      }
+    | {
+        /**
+         * @generated from field: keelson.KeptResult.Txn txn = 3;
+         */
+        value: KeptResult_Txn;
+        case: "txn";
+      }
+    | {
+        /**
+         * @generated from field: keelson.KeptResult.LeaseGrant lease_grant = 4;
+         */
+        value: KeptResult_LeaseGrant;
+        case: "leaseGrant";
+      }
+    | {
+        /**
+         * @generated from field: keelson.KeptResult.LeaseRevoke lease_revoke = 5;
+         */
+        value: KeptResult_LeaseRevoke;
+        case: "leaseRevoke";
+      }
+    | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message keelson.KeptResult.
+ * Use `create(KeptResultSchema)` to create a new message.
+ */
+export const KeptResultSchema: GenMessage<KeptResult> = /*@__PURE__*/ messageDesc(file_keelson_command, 6);
+
+/**
+ * @generated from message keelson.KeptResult.Put
+ */
+export type KeptResult_Put = Message<"keelson.KeptResult.Put"> & {
+  /**
+   * @generated from field: int64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: int64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * @generated from field: optional bytes previous = 3;
+   */
+  previous?: Uint8Array | undefined;
+};
+
+/**
+ * Describes the message keelson.KeptResult.Put.
+ * Use `create(KeptResult_PutSchema)` to create a new message.
+ */
+export const KeptResult_PutSchema: GenMessage<KeptResult_Put> =
+  /*@__PURE__*/
+  messageDesc(file_keelson_command, 6, 0);
+
+/**
+ * @generated from message keelson.KeptResult.DeleteRange
+ */
+export type KeptResult_DeleteRange = Message<"keelson.KeptResult.DeleteRange"> & {
+  /**
+   * @generated from field: int64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: int64 deleted = 2;
+   */
+  deleted: bigint;
+
+  /**
+   * @generated from field: repeated bytes previous = 3;
+   */
+  previous: Uint8Array[];
+};
+
+/**
+ * Describes the message keelson.KeptResult.DeleteRange.
+ * Use `create(KeptResult_DeleteRangeSchema)` to create a new message.
+ */
+export const KeptResult_DeleteRangeSchema: GenMessage<KeptResult_DeleteRange> =
+  /*@__PURE__*/
+  messageDesc(file_keelson_command, 6, 1);
+
+/**
+ * @generated from message keelson.KeptResult.Txn
+ */
+export type KeptResult_Txn = Message<"keelson.KeptResult.Txn"> & {
+  /**
+   * @generated from field: int64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: etcdserverpb.TxnResponse response = 2;
+   */
+  response?: TxnResponse | undefined;
+};
+
+/**
+ * Describes the message keelson.KeptResult.Txn.
+ * Use `create(KeptResult_TxnSchema)` to create a new message.
+ */
+export const KeptResult_TxnSchema: GenMessage<KeptResult_Txn> =
+  /*@__PURE__*/
+  messageDesc(file_keelson_command, 6, 2);
+
+/**
+ * @generated from message keelson.KeptResult.LeaseGrant
+ */
+export type KeptResult_LeaseGrant = Message<"keelson.KeptResult.LeaseGrant"> & {
+  /**
+   * @generated from field: int64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: int64 id = 2;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: int64 ttl_seconds = 3;
+   */
+  ttlSeconds: bigint;
+};
+
+/**
+ * Describes the message keelson.KeptResult.LeaseGrant.
+ * Use `create(KeptResult_LeaseGrantSchema)` to create a new message.
+ */
+export const KeptResult_LeaseGrantSchema: GenMessage<KeptResult_LeaseGrant> =
+  /*@__PURE__*/
+  messageDesc(file_keelson_command, 6, 3);
+
+/**
+ * @generated from message keelson.KeptResult.LeaseRevoke
+ */
+export type KeptResult_LeaseRevoke = Message<"keelson.KeptResult.LeaseRevoke"> & {
+  /**
+   * @generated from field: int64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * @generated from field: int64 id = 2;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: int64 deleted = 3;
+   */
+  deleted: bigint;
+};
+
+/**
+ * Describes the message keelson.KeptResult.LeaseRevoke.
+ * Use `create(KeptResult_LeaseRevokeSchema)` to create a new message.
+ */
+export const KeptResult_LeaseRevokeSchema: GenMessage<KeptResult_LeaseRevoke> =
+  /*@__PURE__*/
+  messageDesc(file_keelson_command, 6, 4);

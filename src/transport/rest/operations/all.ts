@@ -1,6 +1,7 @@
 /** The operation table. */
 import type { Operation } from "../operation";
 import { clusterOperations } from "./cluster";
+import { historyOperations } from "./history";
 import { keysOperations } from "./keys";
 import { kvOperations } from "./kv";
 import { leaseOperations, lockOperations } from "./leases";
@@ -11,6 +12,7 @@ import { watchOperations } from "./watch";
 export const operations: readonly Operation[] = [
   ...kvOperations,
   ...keysOperations,
+  ...historyOperations,
   ...txnOperations,
   ...watchOperations,
   ...leaseOperations,

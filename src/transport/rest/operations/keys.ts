@@ -26,6 +26,7 @@ import { PullStream } from "../pull-stream";
 import { type KeyRangeBounds, rangeOf, rangeParameters } from "../ranges";
 import { bytesProperties, Decimal, exactlyOne, HexId, strict } from "../schemas";
 import type { RestServices } from "../services";
+import { revisionOf, timeParameter } from "../times";
 
 const pageKeysDefault = 1_000;
 const pageKeysMax = 10_000;
@@ -49,6 +50,7 @@ const query = {
   sort: choice(["key", "version", "create", "mod", "value"], "Order by this; by value up to 10,000 keys."),
   order: choice(["asc", "desc"], "Ascending unless said otherwise."),
   revision: decimal("List as of this revision.", 1n),
+  time: timeParameter,
   serializable: flag("Answer from this member's own state, which may be a little behind."),
 } as const;
 
@@ -94,7 +96,7 @@ interface ListPlan {
   readonly base: RangeRequest;
 }
 
-function planOf(request: ListRequest): ListPlan {
+async function planOf(request: ListRequest, services: RestServices): Promise<ListPlan> {
   const { query: asked } = request;
   const hash = request.queryHash(["cursor", "limit"]);
   const cursor = asked.cursor === undefined ? undefined : decodeCursor(asked.cursor, hash);
@@ -112,7 +114,7 @@ function planOf(request: ListRequest): ListPlan {
     base: create(RangeRequestSchema, {
       key: range.key,
       rangeEnd: range.rangeEnd,
-      revision: cursor === undefined ? (asked.revision ?? 0n) : BigInt(cursor.revision),
+      revision: cursor === undefined ? await revisionOf(asked, services) : BigInt(cursor.revision),
       keysOnly: asked.keysOnly ?? false,
       serializable: asked.serializable ?? false,
     }),
@@ -121,7 +123,7 @@ function planOf(request: ListRequest): ListPlan {
 
 async function list(request: ListRequest, services: RestServices): Promise<Answer> {
   const { countOnly = false, sort = "key", order = "asc" } = request.query;
-  const plan = planOf(request);
+  const plan = await planOf(request, services);
   if (countOnly) {
     if (plan.contains !== undefined) throw new Problem("bad-parameter", "countOnly cannot count a search.");
     const { revision, count } = await pin(request, plan, services);
@@ -396,7 +398,10 @@ export const keysOperations: readonly Operation[] = [
       const { key, rangeEnd } = range;
       const answer = decodeAnswer(
         DeleteRangeResponseSchema,
-        await kv.deleteRange(create(DeleteRangeRequestSchema, { key, rangeEnd })),
+        await kv.deleteRange(
+          create(DeleteRangeRequestSchema, { key, rangeEnd }),
+          request.call(KV.method.deleteRange),
+        ),
       );
       return json(200, { revision: answer.header!.revision, deleted: answer.deleted });
     },

@@ -29,6 +29,7 @@ import { decimal, flag, hexId } from "../parameters";
 import { Problem } from "../problem";
 import { Decimal, KeyValueShape, strict } from "../schemas";
 import type { RestServices } from "../services";
+import { revisionOf, timeParameter, timeText } from "../times";
 import { keyOfPath, keyOfPath64 } from "../target";
 
 const plainKey: TailParameter = {
@@ -62,6 +63,7 @@ const metadataHeaders = {
   "Keelson-Mod-Revision": { description: "The revision that last changed the key." },
   "Keelson-Create-Revision": { description: "The revision that created the key." },
   "Keelson-Version": { description: "Puts since the key was created." },
+  "Keelson-Time": { description: "When the key was last changed, to a second, if that is still known." },
   "Keelson-Lease": { description: "The lease that the key is attached to, if any." },
 } as const;
 
@@ -188,16 +190,16 @@ const valueHeaders = {
 } as const;
 
 async function get(
-  request: RestRequest<unknown, { revision: bigint; serializable: boolean }, unknown>,
-  { kv }: RestServices,
+  request: RestRequest<unknown, { revision: bigint; time: number; serializable: boolean }, unknown>,
+  services: RestServices,
 ): Promise<Answer> {
   const conditions = conditionsOf(request);
   const answer = decodeAnswer(
     RangeResponseSchema,
-    await kv.range(
+    await services.kv.range(
       create(RangeRequestSchema, {
         key: request.tail,
-        revision: request.query.revision ?? 0n,
+        revision: await revisionOf(request.query, services),
         serializable: request.query.serializable ?? false,
       }),
       request.call(KV.method.range),
@@ -214,6 +216,8 @@ async function get(
     });
   }
   const headers = keyHeaders(revision, found);
+  const time = timeText(found.modRevision, services);
+  if (time !== undefined) headers["keelson-time"] = time;
   if (ifNoneMatch !== undefined && matches(ifNoneMatch, found.modRevision)) {
     return { status: 304, headers: { ...headers, "cache-control": "no-cache" } };
   }
@@ -236,7 +240,7 @@ async function put(
   const key = request.tail;
   const message = create(PutRequestSchema, { key, value: request.body, lease, ignoreLease, prevKv: prev });
   if (!conditional && !ignoreLease && !prev) {
-    const { revision, version } = await kv.putVersion(message);
+    const { revision, version } = await kv.putVersion(message, request.call(KV.method.put));
     // The put made this revision, so that is the key's; created it was when this is its first version.
     const headers: Record<string, string> = {
       ...jsonHeaders,
@@ -313,6 +317,7 @@ function operationsAt(path: string, tail: TailParameter, suffix: string, example
       tail,
       query: {
         revision: decimal("Read as of this revision.", 1n),
+        time: timeParameter,
         serializable: flag("Answer from this member's own state, which may be a little behind."),
       },
       headers: conditionHeaders,

@@ -71,8 +71,16 @@ async function describe({ lease }: RestServices, ID: bigint): Promise<object | u
   };
 }
 
-function grant({ lease }: RestServices, TTL: number, ID = 0n): Promise<LeaseGrantResponse> {
-  return lease.leaseGrant(create(LeaseGrantRequestSchema, { TTL: BigInt(TTL), ID }));
+function grant(
+  request: AnyRequest,
+  { lease }: RestServices,
+  TTL: number,
+  ID = 0n,
+): Promise<LeaseGrantResponse> {
+  return lease.leaseGrant(
+    create(LeaseGrantRequestSchema, { TTL: BigInt(TTL), ID }),
+    request.call(Lease.method.leaseGrant),
+  );
 }
 
 /** Renews once; answers the seconds that it has from now, 0 for a lease that is over. */
@@ -114,7 +122,12 @@ export const leaseOperations: readonly Operation[] = [
     ],
     async handle(request, services) {
       const given = request.body.id;
-      const granted = await grant(services, request.body.ttl, given === undefined ? 0n : leaseId(given));
+      const granted = await grant(
+        request,
+        services,
+        request.body.ttl,
+        given === undefined ? 0n : leaseId(given),
+      );
       return json(201, { id: hex16(granted.ID), ttl: granted.TTL, revision: granted.header!.revision });
     },
   }),
@@ -214,7 +227,10 @@ export const leaseOperations: readonly Operation[] = [
     problems: ["bad-parameter", "lease-not-found", "corrupt"],
     examples: [{ summary: "Revoke", target: "/leases/694d71ddacfda227", status: 200, after: ["grantLease"] }],
     async handle(request, { lease }) {
-      const answer = await lease.leaseRevoke(create(LeaseRevokeRequestSchema, { ID: request.path.id }));
+      const answer = await lease.leaseRevoke(
+        create(LeaseRevokeRequestSchema, { ID: request.path.id }),
+        request.call(Lease.method.leaseRevoke),
+      );
       return json(200, { revision: answer.header!.revision });
     },
   }),
@@ -366,11 +382,14 @@ export const lockOperations: readonly Operation[] = [
       const key = Buffer.concat([heldPrefix(request.tail), Buffer.from(held.toString(16))]);
       const removed = decodeAnswer(
         DeleteRangeResponseSchema,
-        await kv.deleteRange(create(DeleteRangeRequestSchema, { key })),
+        await kv.deleteRange(create(DeleteRangeRequestSchema, { key }), request.call(KV.method.deleteRange)),
       );
       let { revision } = removed.header!;
       if (request.query.revoke === true) {
-        const answer = await lease.leaseRevoke(create(LeaseRevokeRequestSchema, { ID: held }));
+        const answer = await lease.leaseRevoke(
+          create(LeaseRevokeRequestSchema, { ID: held }),
+          request.call(Lease.method.leaseRevoke),
+        );
         revision = answer.header!.revision;
       }
       return json(200, { released: removed.deleted > 0n, revision });
@@ -388,7 +407,7 @@ async function acquire(request: RestRequest<unknown, unknown, LockBody>, service
   const { ttl, lease, waitSeconds = 0 } = request.body;
   if (ttl !== undefined && lease !== undefined) throw new Problem("bad-body", "Give ttl or lease, not both.");
   const own = lease === undefined;
-  const held = own ? (await grant(services, ttl ?? 60)).ID : leaseId(lease);
+  const held = own ? (await grant(request, services, ttl ?? 60)).ID : leaseId(lease);
   const call = request.call(Lock.method.lock);
   let late = false;
   const timer = setTimeout(
