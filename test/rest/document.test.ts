@@ -377,6 +377,7 @@ test("a seeded walk sees no 5xx, no undeclared status and no undeclared shape", 
     if (answer.status === 202) {
       await ended();
       const job = await store.ask("GET", `/jobs/${at(answer.json, "id")}`);
+      expect([id, at(job.json, "state"), at(job.json, "error")]).toEqual([id, "done", "undefined"]);
       const name = at(job.json, "result", "name");
       if (id === "takeSnapshot" && name !== "undefined") snapshots.push(name);
     }

@@ -122,6 +122,26 @@ test("a snapshot file is examined elsewhere: what it holds, and that it is whole
   expect(await failureOf(jobs.examineSnapshotFile(target))).toContain("malformed");
 });
 
+test("a snapshot file has rows of every kind", async () => {
+  const operation = { case: "put" as const, value: { key: Buffer.from("k"), value: Buffer.from("v") } };
+  const command = create(CommandSchema, {
+    version: 1,
+    idempotencyKey: Buffer.from("once"),
+    requestHash: Buffer.from("hash"),
+    proposedAtMs: 1_000_000n,
+    operation,
+  });
+  let applied = state.apply(state.appliedIndex + 1, 1, command);
+  while (applied.pending) applied = state.resume();
+  const tables = state.database
+    .query<{ name: string }, []>("SELECT name FROM sqlite_master WHERE type = 'table'")
+    .all();
+  expect(tables.length).toBeGreaterThan(6);
+  const taken = await jobs.takeSnapshotFile(join(directory, "snapshot.db"));
+  expect(taken.revision).toBe(state.revision);
+  expect(await jobs.checkIntegrity()).toEqual([]);
+});
+
 test("a target that exists is refused and left alone", async () => {
   put("k");
   const target = join(directory, "snapshot.db");
