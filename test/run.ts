@@ -92,8 +92,15 @@ async function runGroup(group: Group): Promise<Tally> {
 async function main(): Promise<void> {
   const files = testFiles();
   const wholeSystem = (file: string): boolean => wholeSystemDirs.some((dir) => file.startsWith(`${dir}/`));
+  const simulation = (file: string): boolean => file === "test/sim/batch.test.ts";
   const groups: Group[] = [
-    { name: "unit tests", files: files.filter((file) => !wholeSystem(file)), parallel: 2, timeoutMs: 60_000 },
+    {
+      name: "unit tests",
+      files: files.filter((file) => !wholeSystem(file) && !simulation(file)),
+      parallel: 2,
+      timeoutMs: 60_000,
+    },
+    { name: "the simulator", files: files.filter(simulation), parallel: 1, timeoutMs: 900_000 },
     ...wholeSystemDirs.map((dir) => ({
       name: dir,
       files: files.filter((file) => file.startsWith(`${dir}/`)),

@@ -3,13 +3,12 @@
  * that run.
  */
 import { availableParallelism } from "node:os";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
 import { type FaultFamily, faultFamilies } from "./options";
 import { plantedBugs } from "./planted-bugs";
 import { runPool, type SeedResult } from "./pool";
+import { regressions } from "./regressions";
 import { runSeed } from "./simulation";
 import type { SeedRequest } from "./worker";
 
@@ -100,17 +99,6 @@ function* requests(): Generator<SeedRequest> {
   for (let seed = from; seed <= to; seed++) {
     yield { seed: seed + offset, seconds, ...overrides, twice: every > 0 && (seed - from) % every === 0 };
   }
-}
-
-/** Seeds that once failed: "seed seconds a name". */
-export function regressions(): { readonly seed: number; readonly seconds: number; readonly name: string }[] {
-  return readFileSync(join(import.meta.dir, "seeds.txt"), "utf8")
-    .split("\n")
-    .filter((line) => /^\d/.test(line))
-    .map((line) => {
-      const [seed, of, ...name] = line.split(" ");
-      return { seed: Number(seed), seconds: Number(of), name: name.join(" ") };
-    });
 }
 
 function sumInto(totals: Record<string, number>, counts: Readonly<Record<string, number>>): void {
