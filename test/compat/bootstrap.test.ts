@@ -1,8 +1,11 @@
 /** Beginnings that cannot be right are refused with what is wrong and what to do, and change nothing. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Cluster, type ClusterMember, type StartOptions, startCluster } from "../tools/cluster";
+
+// Each starts processes, and a test that ends too early takes them all along.
+setDefaultTimeout(60_000);
 
 const calibrating = process.env["KEELSON_TEST_SUBJECT"] === "etcd";
 let cluster: Cluster;
