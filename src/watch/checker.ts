@@ -6,7 +6,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { assert } from "../assert";
 import { fromBinaryString, toBinaryString } from "../bytes";
 import type { Revision } from "../ids";
-import { Event_EventType, KeyValueSchema } from "../proto/gen/etcd/kv_pb";
+import { Event_EventType, type KeyValue, KeyValueSchema } from "../proto/gen/etcd/kv_pb";
 import type { WatchCreateRequest, WatchResponse } from "../proto/gen/etcd/rpc_pb";
 import { WatchCreateRequest_FilterType } from "../proto/gen/etcd/rpc_pb";
 import type { Change, RevisionChanges } from "../state/types";
@@ -181,19 +181,22 @@ export class StreamChecker {
 
   #compare(request: WatchCreateRequest, change: Change, event: WatchResponse["events"][number]): void {
     const type = event.type === Event_EventType.DELETE ? "delete" : "put";
-    const where = `${change.type} of ${JSON.stringify(change.key)} at ${change.revision}`;
-    assert(type === change.type, `${where}: type ${type}`);
-    assert(event.kv !== undefined, `${where}: no kv`);
-    const record = toBinary(KeyValueSchema, event.kv);
-    assert(Buffer.compare(record, change.record) === 0, `${where}: another record`);
+    const hold = (holds: boolean, otherwise: string): void => {
+      if (!holds) {
+        const where = `${change.type} of ${JSON.stringify(change.key)} at ${change.revision}`;
+        assert(false, `${where}: ${otherwise}`);
+      }
+    };
+    hold(type === change.type, `type ${type}`);
+    if (event.kv === undefined) return hold(false, "no kv");
+    hold(Buffer.compare(recordOf(event.kv), change.record) === 0, "another record");
     const before = request.prevKv ? this.truth.recordBefore(change.key, change.revision) : undefined;
     if (event.prevKv === undefined) {
       const gone = change.revision - 1 < this.truth.compactedRevision;
-      assert(before === undefined || gone, `${where}: prev_kv is missing`);
-      return;
+      return hold(before === undefined || gone, "prev_kv is missing");
     }
-    assert(before !== undefined, `${where}: prev_kv of nothing`);
-    assert(Buffer.compare(toBinary(KeyValueSchema, event.prevKv), before) === 0, `${where}: another prev_kv`);
+    if (before === undefined) return hold(false, "prev_kv of nothing");
+    hold(Buffer.compare(recordOf(event.prevKv), before) === 0, "another prev_kv");
   }
 
   /** The next revision up to `limit` of which this watcher wants something; `position` is left at it. */
@@ -208,6 +211,15 @@ export class StreamChecker {
     }
     return undefined;
   }
+}
+
+const records = new WeakMap<KeyValue, Uint8Array>();
+
+/** Encoded once, also when many watchers were sent the very same event. */
+function recordOf(kv: KeyValue): Uint8Array {
+  let record = records.get(kv);
+  if (record === undefined) records.set(kv, (record = toBinary(KeyValueSchema, kv)));
+  return record;
 }
 
 /** Written apart from the hub's own matching, on purpose: over bytes, from the request. */

@@ -109,7 +109,7 @@ export function drawOptions(seed: number, seconds: number, overrides: Overrides 
   const rng = new SeededRng(seed).fork(77);
   const pick = <Item>(items: readonly Item[]): Item => items[rng.below(items.length)]!;
   const electionTicks = pick([5, 8, 10, 10, 15]);
-  const heartbeatIntervalMs = pick([50, 100, 100, 150]);
+  const heartbeatIntervalMs = pick([50, 100, 100, 100, 150]);
   const delayMeanMs = pick([0, 0.5, 1, 2, 5, 15]);
   const noisy = rng.below(2) === 0;
   const link: LinkOptions = {
@@ -150,7 +150,7 @@ export function drawOptions(seed: number, seconds: number, overrides: Overrides 
   return {
     seed,
     seconds,
-    voters: pick([1, 2, 3, 3, 3, 3, 3, 4, 5, 5]),
+    voters: pick([1, 2, 3, 3, 3, 3, 3, 3, 4, 5]),
     heartbeatIntervalMs,
     electionTimeoutMs: heartbeatIntervalMs * electionTicks,
     preVote: rng.below(5) > 0,
@@ -167,7 +167,7 @@ export function drawOptions(seed: number, seconds: number, overrides: Overrides 
     checkpointEntries: pick([50, 200, 1_000, 10_000]),
     catchupEntries: pick([0, 5, 50, 500]),
     compactionBatchRows: pick([1, 10, 100, 1_000]),
-    applyCommitIntervalMs: pick([1, 20, 20, 100]),
+    applyCommitIntervalMs: pick([5, 20, 100, 200]),
     watchProgressIntervalMs: pick([500, 2_000, 600_000]),
     leaseCheckpoints: rng.below(3) === 0,
     faults,

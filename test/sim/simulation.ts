@@ -4,7 +4,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import type { ConfigurationChange } from "../../src/consensus/types";
-import type { LogIndex, MemberId } from "../../src/ids";
+import type { MemberId } from "../../src/ids";
 import type { JoinPlan } from "../../src/member/join-plan";
 import type { Member, MemberOptions } from "../../src/member/member";
 import { create } from "@bufbuild/protobuf";
@@ -566,6 +566,65 @@ export class Simulation {
     };
   }
 
+  /**
+   * A story instead of a draw: the members start, a leader is there, then the script says what happens; no load, no
+   * faults but the script's. All checks are on, and at the end all heals and progress is due. Throws what was broken.
+   */
+  play(script: (simulation: Simulation) => void): void {
+    const stopListening = this.#listen();
+    try {
+      for (const host of this.hosts) this.startHost(host);
+      this.pass(30_000, () => this.referee.leader() !== undefined);
+      this.pass(2_000);
+      script(this);
+      this.#heal();
+    } finally {
+      this.watchers.close();
+      for (const host of this.hosts) host.dispose();
+      stopListening();
+    }
+  }
+
+  /** For stories: lets time pass until the condition holds, and says whether it does. */
+  pass(durationMs: number, until?: () => boolean): boolean {
+    return this.#pass(durationMs, until);
+  }
+
+  /** For stories: asks a member something, and lets time pass until it answers. */
+  settle<Answer>(
+    host: SimulatedHost,
+    ask: (host: SimulatedHost) => Promise<Answer>,
+    withinMs = 30_000,
+  ): Answer {
+    const asked = this.begin(host, ask);
+    this.#pass(withinMs, () => asked.outcome !== undefined);
+    const { outcome } = asked;
+    if (outcome === undefined) throw new Error(`${host.name} did not answer within ${withinMs} ms`);
+    if ("error" in outcome) throw outcome.error;
+    return outcome.answer;
+  }
+
+  /** For stories: asks a member something; the outcome comes as time passes. */
+  begin<Answer>(
+    host: SimulatedHost,
+    ask: (host: SimulatedHost) => Promise<Answer>,
+  ): { outcome?: { readonly answer: Answer } | { readonly error: unknown } } {
+    const asked: { outcome?: { readonly answer: Answer } | { readonly error: unknown } } = {};
+    this.clock.after(0, () =>
+      host.enter(host.life, () => {
+        ask(host).then(
+          (answer) => {
+            asked.outcome = { answer };
+          },
+          (error: unknown) => {
+            asked.outcome = { error };
+          },
+        );
+      }),
+    );
+    return asked;
+  }
+
   /** No faults until the first write succeeded. */
   #warmUp(): void {
     const there = this.#pass(
@@ -702,11 +761,6 @@ export class Simulation {
     const { reads, writes, stale } = this.operations.counts;
     add("load", { reads, writes, stale, entries: this.truth.appliedIndex, revisions: this.truth.revision });
     return counts;
-  }
-
-  /** For tests: who leads. */
-  get committedIndex(): LogIndex {
-    return this.referee.committed;
   }
 }
 

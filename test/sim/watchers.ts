@@ -63,15 +63,29 @@ export interface WatchersContext {
 /** Of one stream. */
 const watchersMax = 8;
 
-/** Messages of different streams under one id are one object: each is decoded once. */
-const decoded = new WeakMap<EncodedMessage, WatchResponse>();
+/** An event is encoded once, however many watchers get it, so its piece of a message is decoded once too. */
+const decodedPieces = new WeakMap<Uint8Array, WatchResponse>();
+const decodedMessages = new WeakMap<EncodedMessage, WatchResponse>();
 
+function decodePiece(bytes: Uint8Array): WatchResponse {
+  let piece = decodedPieces.get(bytes);
+  if (piece === undefined) decodedPieces.set(bytes, (piece = fromBinary(WatchResponseSchema, bytes)));
+  return piece;
+}
+
+/** A message in pieces is the sum of its pieces: the first has what is not an event. */
 function decode(message: EncodedMessage): WatchResponse {
-  let response = decoded.get(message);
-  if (response === undefined) {
+  let response = decodedMessages.get(message);
+  if (response !== undefined) return response;
+  const [first, ...rest] = message.chunks;
+  const pieces = rest.map(decodePiece);
+  if (pieces.every(({ events, header }) => events.length > 0 && header === undefined)) {
+    response = fromBinary(WatchResponseSchema, first!);
+    for (const { events } of pieces) response.events.push(...events);
+  } else {
     response = fromBinary(WatchResponseSchema, concatBytes(message.chunks));
-    decoded.set(message, response);
   }
+  decodedMessages.set(message, response);
   return response;
 }
 
