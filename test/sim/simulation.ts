@@ -678,7 +678,7 @@ export class Simulation {
     this.#mustCome("all members are at the same entry", () => this.#converged());
     this.#mustCome("watchers have seen everything", () => this.watchers.caughtUp);
     this.#mustCome("nobody waits", () =>
-      this.#belonging().every(({ member }) => member!.counters().proposalsPending === 0),
+      this.#belonging().every(({ member }) => member?.counters().proposalsPending === 0),
     );
     this.#isQuiet = true;
     this.watchers.finish();
@@ -739,7 +739,8 @@ export class Simulation {
       });
     };
     write();
-    this.#mustCome(`a write at ${host.name}`, () => done);
+    // A removal from before may come through only now.
+    this.#mustCome(`a write at ${host.name}`, () => done || !this.#belonging().includes(host));
     done = true;
   }
 
