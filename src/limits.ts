@@ -36,6 +36,9 @@ export const inflightMessagesMax = 256;
 export const snapshotBytesPerSecond = 16 * 1024 ** 2;
 /** The largest piece of a snapshot that is read, sent and written at once. */
 export const snapshotPieceBytes = 512 * 1024;
+/** Proposals of a follower that are on their way to the leader; the rest waits, since a full connection drops. */
+export const forwardedBytesMax = 32 * 1024 ** 2;
+export const forwardedBatchesMax = 4_096;
 /** A follower that asked for nothing of its snapshot for this long is taken to have given it up. */
 export const snapshotSilenceMs = 5_000;
 /** Failed copies and installs are tried again after a second, and then ever later up to this. */

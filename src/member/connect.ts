@@ -25,11 +25,12 @@ export function connect(peers: Peers, { member, incarnation, others, receive, re
     },
     {
       receive,
-      readPiece: (from, name, offset, bytesMax) => snapshots.readPiece(from, name, offset, bytesMax),
+      readPiece: async (from, name, offset, bytesMax) =>
+        others.isStranger(from) ? new Uint8Array(0) : snapshots.readPiece(from, name, offset, bytesMax),
       isRemoved: (id) => state.isRemovedMember(id),
       removed,
       stranger(address) {
-        if (others.met(address)) peers.setMembers(others.addresses());
+        if (others.met(address, member.leader)) peers.setMembers(others.addresses());
       },
     },
   );

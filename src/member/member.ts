@@ -220,6 +220,7 @@ export class Member {
       applied: (index) => {
         this.hub.flush();
         this.#reads.applied(index);
+        if (this.#proposals.sendable) this.#loop.wake();
         this.housekeeping.applied();
       },
       reads: (reads) => this.#exchange.confirmed(reads),
@@ -303,7 +304,7 @@ export class Member {
   }
 
   #receive(message: PeerMessage): void {
-    if (this.#stopping) return;
+    if (this.#stopping || !this.#others.hears(message)) return;
     try {
       this.snapshots.receive(message);
       this.#exchange.receive(message);
@@ -458,6 +459,7 @@ export class Member {
       if (leader !== noMember) {
         this.leaderChanges++;
         this.#leaderSinceMs = this.#ports.clock.monotonicMs();
+        if (this.#others.led(leader)) this.#ports.peers.setMembers(this.#others.addresses());
       }
     }
     if (role !== "leader") this.leases.demote();

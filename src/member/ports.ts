@@ -101,8 +101,11 @@ export interface Peers {
   start(identity: PeerIdentity, handler: PeerHandler): void;
   /** The other members from now on, whoever is not among them is disconnected. Called again at every change. */
   setMembers(members: readonly PeerAddress[]): void;
-  /** Messages to one member keep their order while its connection lasts. */
-  send(messages: readonly PeerMessage[]): void;
+  /**
+   * Messages to one member keep their order while its connection lasts. False: at least one certainly never leaves,
+   * because there is no connection or no room; true promises nothing.
+   */
+  send(messages: readonly PeerMessage[]): boolean;
   /**
    * A piece of a file that `from` offers, at most `bytesMax` from `offset`; empty at its end. Travels apart from
    * messages, which never wait behind it. Rejects when `from` cannot be reached or refuses.

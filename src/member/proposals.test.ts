@@ -40,8 +40,12 @@ class Stage {
   outcome: ProposalResult = { ok: false, reason: "no-leader", leader: 0n };
   term = 1;
   #lastIndex = 0;
-  readonly #send: SendBatch = (_leader, term, batch, payloads) =>
-    void this.sent.push({ batch, term, payloads: payloads.length });
+  /** Whether there is a connection to the leader. */
+  connected = true;
+  readonly #send: SendBatch = (_leader, term, batch, payloads) => {
+    if (this.connected) this.sent.push({ batch, term, payloads: payloads.length });
+    return this.connected;
+  };
 
   follow(term: number): this {
     this.term = term;
@@ -118,6 +122,56 @@ describe("forwarding", () => {
     stage.submit(6, 0, 1_500_000);
     stage.handIn();
     expect(stage.sent.map(({ payloads }) => payloads)).toEqual([2, 2, 1, 1]);
+  });
+
+  test("only so much is on its way to the leader; the rest follows as entries are applied, in order", async () => {
+    const stage = new Stage().follow(3);
+    const count = 60;
+    for (let i = 1; i <= count; i++) stage.submit(i, 0, 1024 ** 2);
+    stage.handIn().handIn();
+    expect(stage.sent).toHaveLength(32);
+    expect(stage.proposals.sendable).toBeFalse();
+    stage.applyForwarded(1, 3);
+    stage.applyForwarded(2, 3);
+    expect(stage.proposals.sendable).toBeTrue();
+    stage.handIn();
+    expect(stage.sent).toHaveLength(34);
+    for (let i = 3; i <= count; i++) {
+      stage.applyForwarded(i, 3);
+      stage.handIn();
+    }
+    expect(stage.sent.map(({ batch }) => batch)).toEqual(Array.from({ length: count }, (_, i) => i + 1));
+    expect(await stage.seen()).toEqual(Array.from({ length: count }, (_, i) => `${i + 1} done`));
+    expect(stage.proposals.pending).toBe(0);
+  });
+
+  test("[P18] what could not be sent waits, and a timeout says that it never happened", async () => {
+    const stage = new Stage().follow(3);
+    stage.submit(1);
+    stage.submit(2, 5_000);
+    stage.connected = false;
+    stage.handIn();
+    expect(stage.sent).toEqual([]);
+    stage.proposals.sweep(7_000, 7_000, () => "timeout");
+    expect(await stage.seen()).toEqual([`1 never: ${text("timeout")}`]);
+    stage.connected = true;
+    stage.handIn();
+    expect(stage.sent).toEqual([{ batch: 1, term: 3, payloads: 1 }]);
+  });
+
+  test("proposals that are dead, refused or given up make room for others", () => {
+    for (const end of ["dead", "refused", "late"] as const) {
+      const stage = new Stage().follow(3);
+      for (let i = 1; i <= 40; i++) stage.submit(i, i === 40 ? 5_000 : 0, 1024 ** 2);
+      stage.handIn();
+      expect(stage.sent).toHaveLength(32);
+      if (end === "dead") stage.proposals.termApplied(4);
+      else if (end === "refused") {
+        for (let batch = 1; batch <= 32; batch++) stage.proposals.refused(leader, batch, "not-leader");
+      } else stage.proposals.sweep(7_000, 7_000, () => "timeout");
+      stage.follow(5).handIn();
+      expect(stage.sent).toHaveLength(end === "late" ? 33 : 64);
+    }
   });
 
   test("what went to a leader is not sent again, whatever leads next, until it is proven dead", () => {

@@ -8,7 +8,7 @@
 import type { Raft } from "../consensus/raft";
 import { refuse, type RefusalName, refusals, StoreError } from "../errors";
 import { type LogIndex, type MemberId, noMember, type Term } from "../ids";
-import { appendBytesMax, uncommittedBytesMax } from "../limits";
+import { appendBytesMax, forwardedBatchesMax, forwardedBytesMax, uncommittedBytesMax } from "../limits";
 import type { Command, RequestId } from "../proto/gen/keelson/command_pb";
 import type { ApplyResult } from "../state/results";
 import { encodeCommand } from "./command-codec";
@@ -41,13 +41,16 @@ interface Batch {
   left: number;
 }
 
-/** How a batch of encoded commands reaches the leader of a term: once, and perhaps never. */
+/**
+ * How a batch of encoded commands reaches the leader of a term: once, and perhaps never. False: it certainly never
+ * will, because it did not leave.
+ */
 export type SendBatch = (
   leader: MemberId,
   term: Term,
   batch: number,
   payloads: readonly Uint8Array[],
-) => void;
+) => boolean;
 
 export type TimeoutReason = "timeout" | "timeoutDueToLeaderFail" | "timeoutDueToConnectionLost";
 
@@ -63,6 +66,8 @@ export class Proposals {
   /** On their way to a leader or in its log, by sequence number of the request id. */
   readonly #forwarded = new Map<bigint, Queued>();
   readonly #batches = new Map<number, Batch>();
+  /** Payloads of what is on its way to a leader. */
+  #forwardedBytes = 0;
   #lastBatch = 0;
   /** The term of the last applied entry. */
   #appliedTerm: Term = 0;
@@ -107,7 +112,15 @@ export class Proposals {
     });
   }
 
-  /** Hands in everything queued, here or to the leader. Without a leader it stays queued until there is one. */
+  /** True when something waits that the leader may be sent now. */
+  get sendable(): boolean {
+    return this.#queued.length > 0 && this.#mayForward();
+  }
+
+  /**
+   * Hands in what is queued: all of it here, or to the leader as much as may be on its way. Without a leader it stays
+   * queued until there is one.
+   */
   handIn(raft: Raft, send: SendBatch): void {
     if (this.#queued.length === 0) return;
     const outcome = raft.propose(this.#payloads);
@@ -129,30 +142,37 @@ export class Proposals {
     }
   }
 
+  /** What is on its way to a leader has room in the queue of the connection, which drops what has none. */
+  #mayForward(): boolean {
+    return this.#forwardedBytes < forwardedBytesMax && this.#batches.size < forwardedBatchesMax;
+  }
+
   #forward(leader: MemberId, term: Term, send: SendBatch): void {
     const queued = this.#queued;
-    this.#clearQueue();
-    for (let start = 0; start < queued.length;) {
+    let start = 0;
+    while (start < queued.length && this.#mayForward()) {
       let bytes = 0;
       let end = start;
       do bytes += queued[end++]!.payload.length;
       while (end < queued.length && bytes + queued[end]!.payload.length <= appendBytesMax);
+      const number = this.#lastBatch + 1;
+      if (!send(leader, term, number, this.#payloads.slice(start, end))) break;
+      this.#lastBatch = number;
       const proposals = queued.slice(start, end);
-      const batch = { number: ++this.#lastBatch, leader, proposals, left: proposals.length };
-      this.#batches.set(batch.number, batch);
+      const batch = { number, leader, proposals, left: proposals.length };
+      this.#batches.set(number, batch);
       for (const proposal of proposals) {
         proposal.term = term;
         proposal.batch = batch;
         this.#forwarded.set(sequenceOf(proposal), proposal);
       }
-      send(
-        leader,
-        term,
-        batch.number,
-        proposals.map(({ payload }) => payload),
-      );
+      this.#forwardedBytes += bytes;
+      this.#queuedBytes -= bytes;
       start = end;
     }
+    if (start === 0) return;
+    this.#queued = queued.slice(start);
+    this.#payloads = this.#payloads.slice(start);
   }
 
   #clearQueue(): void {
@@ -173,6 +193,7 @@ export class Proposals {
 
   #forget(proposal: Queued): void {
     this.#forwarded.delete(sequenceOf(proposal));
+    this.#forwardedBytes -= proposal.payload.length;
     const { batch } = proposal;
     proposal.batch = undefined;
     if (batch !== undefined && --batch.left === 0) this.#batches.delete(batch.number);
@@ -288,6 +309,7 @@ export class Proposals {
     for (const proposal of this.#queued) proposal.reject(definitely("stopped"));
     this.#appended.clear();
     this.#forwarded.clear();
+    this.#forwardedBytes = 0;
     this.#batches.clear();
     this.#clearQueue();
   }

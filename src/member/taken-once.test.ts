@@ -29,3 +29,15 @@ test("memory is bounded: what was skipped long ago counts as taken", () => {
   once.clear();
   expect(once.take(1n, 1n, 2)).toBeTrue();
 });
+
+test("a member that restarts over and over is heard in each of its lives, and so are the others", () => {
+  const once = new TakenOnce();
+  expect(once.take(2n, 7n, 1)).toBeTrue();
+  for (let life = 1n; life <= 10_000n; life++) {
+    expect(once.take(1n, life, 1)).toBeTrue();
+    expect(once.take(1n, life, 1)).toBeFalse();
+    if (life > 50n) expect(once.take(1n, life - 50n, 1)).toBeFalse();
+  }
+  expect(once.take(2n, 7n, 1)).toBeFalse();
+  expect(once.take(3n, 1n, 1)).toBeTrue();
+});

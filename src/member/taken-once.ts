@@ -3,8 +3,11 @@ import type { MemberId } from "../ids";
 
 /** Numbers that were skipped and may still come; older ones are given up. */
 const missingMax = 4_096;
-/** Lives of senders that are remembered; a message of a forgotten one is taken for a repetition. */
-const livesMax = 4_096;
+/**
+ * Lives of one sender that are remembered. The transport delivers nothing of an earlier life once a later one is
+ * heard, so only a message that many restarts late could be taken again.
+ */
+const livesMax = 64;
 
 /** The numbers of one life of one sender. */
 class Life {
@@ -25,26 +28,28 @@ class Life {
   }
 }
 
-/**
- * A number is taken at most once per life of its sender, also when messages come late, repeated or out of order.
- * When memory ends, it errs towards "taken already".
- */
+/** A number is taken at most once per life of its sender, also when messages come late, repeated or out of order. */
 export class TakenOnce {
-  readonly #lives = new Map<string, Life>();
+  /** By sender and incarnation, the latest life that began at the end. */
+  readonly #senders = new Map<MemberId, Map<bigint, Life>>();
 
   /** True the first time only. */
   take(from: MemberId, incarnation: bigint, number: number): boolean {
-    const key = `${from}/${incarnation}`;
-    let life = this.#lives.get(key);
+    let lives = this.#senders.get(from);
+    if (lives === undefined) {
+      lives = new Map();
+      this.#senders.set(from, lives);
+    }
+    let life = lives.get(incarnation);
     if (life === undefined) {
-      if (this.#lives.size >= livesMax) return false;
       life = new Life();
-      this.#lives.set(key, life);
+      lives.set(incarnation, life);
+      if (lives.size > livesMax) lives.delete(lives.keys().next().value!);
     }
     return life.take(number);
   }
 
   clear(): void {
-    this.#lives.clear();
+    this.#senders.clear();
   }
 }

@@ -91,11 +91,12 @@ export class Links {
         members = new Set(addresses.map(({ id }) => id));
       },
       send: (messages) => {
-        if (endpoint === undefined || !endpoint.alive) return;
+        if (endpoint === undefined || !endpoint.alive) return false;
         for (const message of messages) {
           this.#observer.leaves(message);
           if (members.has(message.to)) this.#send(message);
         }
+        return messages.every(({ to }) => members.has(to));
       },
       fetchPiece: (from, name, offset, bytesMax) => this.#fetch(endpoint!, from, name, offset, bytesMax),
       activeSinceMs: (id) => {

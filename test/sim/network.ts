@@ -68,8 +68,10 @@ export class Network {
         if (station !== undefined) station.members = members;
       },
       send: (messages) => {
-        if (station === undefined || own() !== station) return;
+        if (station === undefined || own() !== station) return false;
+        const { members } = station;
         for (const message of messages) this.#send(station, message);
+        return messages.every((message) => members.some(({ id }) => id === message.to));
       },
       fetchPiece: async (from, name, offset, bytesMax) => {
         const self = station?.identity.memberId ?? 0n;

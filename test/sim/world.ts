@@ -38,7 +38,7 @@ const jobMs = 5;
 const noPeers: Peers = {
   start() {},
   setMembers() {},
-  send() {},
+  send: () => false,
   fetchPiece: () => Promise.reject(new Error("there are no other members")),
   activeSinceMs: () => undefined,
   close: () => Promise.resolve(),

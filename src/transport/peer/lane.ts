@@ -99,24 +99,29 @@ export class Lane implements ClientReceiver {
     this.kick();
   }
 
-  /** Queues a message, to leave at the end of this turn; drops it when there is no room or no connection. */
-  send(message: PeerMessage): void {
+  /**
+   * Queues a message, to leave at the end of this turn; false: dropped, because there is no room or no connection.
+   * Proposals do not wait for a connection, whose failure would take them down: their sender keeps them until there is one.
+   */
+  send(message: PeerMessage): boolean {
     if (this.#state === "waiting" || this.#state === "closed") {
       this.#events.dropped(1);
-      return;
+      return false;
     }
+    if (message.kind === "propose" && this.#state !== "open") return false;
     const start = this.#queue.end;
     encodeMessage(this.#queue, message);
     const bytesMax = this.#state === "open" ? queueBytesMax[this.#name] : dialingQueueBytesMax;
     const tooLong = this.#queue.end - start > this.#context.messageBytesMax;
     if (tooLong || this.queuedBytes > bytesMax || this.queuedMessages >= queueMessagesMax[this.#name]) {
       this.#refuseMessage(start, message.kind, tooLong);
-      return;
+      return false;
     }
     this.#ends.push(this.#queue.end + this.#shifted);
-    if (this.#state !== "open" || this.#roomWanted) return;
+    if (this.#state !== "open" || this.#roomWanted) return true;
     this.#roomWanted = true;
     this.#stream!.wantRoom();
+    return true;
   }
 
   /** The member was just heard of: a pause between attempts to reach it ends. */

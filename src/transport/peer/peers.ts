@@ -100,11 +100,13 @@ class HttpPeers implements PeerTransport, PortHost {
     }
   }
 
-  send(messages: readonly PeerMessage[]): void {
+  send(messages: readonly PeerMessage[]): boolean {
+    let all = true;
     for (const message of messages) {
       const peer = this.#peers.get(message.to);
-      if (peer !== undefined) (isBulk(message) ? peer.bulk : peer.urgent).send(message);
+      if (peer === undefined || !(isBulk(message) ? peer.bulk : peer.urgent).send(message)) all = false;
     }
+    return all;
   }
 
   fetchPiece(from: MemberId, name: string, offset: number, bytesMax: number): Promise<Uint8Array> {
