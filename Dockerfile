@@ -8,6 +8,7 @@ COPY package.json package-lock.json ./
 RUN npm ci
 COPY tsconfig.json bunfig.toml ./
 COPY src src
+COPY web web
 RUN npm run build
 
 FROM debian:bookworm-slim

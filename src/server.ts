@@ -17,6 +17,7 @@ import { applyObserver, logObserver, sampleMember } from "./metrics/sample-membe
 import { startStallMonitor } from "./metrics/stall-monitor";
 import { AlarmType } from "./proto/gen/etcd/rpc_pb";
 import { ClusterService } from "./service/cluster";
+import { ClusterStatus } from "./service/cluster-status";
 import { ElectionService } from "./service/election";
 import { HistoryService } from "./service/history";
 import { Jobs } from "./service/jobs";
@@ -35,6 +36,7 @@ import { wrapSyncs } from "./storage/disk-wrap";
 import { startDatabaseJobs } from "./storage/jobs/jobs";
 import { type DirectoryLock, lockDirectory } from "./storage/lock";
 import { openStateDatabase } from "./storage/sqlite";
+import { Console } from "./transport/console/console";
 import { createGateway } from "./transport/gateway/gateway";
 import type { GrpcObserver } from "./transport/grpc/options";
 import { GrpcServer } from "./transport/grpc/server";
@@ -344,27 +346,44 @@ async function openDoors(
     hostWhitelist: options.hostWhitelist,
     ownNames: ownNames(options),
   };
+  const bootId = `${hexId(member.id)}-${Date.now().toString(36)}`;
+  const wallMs = () => systemClock.wallMs();
+  const restServices = {
+    ...services,
+    store: member.state,
+    history: new HistoryService(member),
+    overview: new Overview(member),
+    snapshots: new Snapshots(member, wallMs),
+    jobs: new Jobs(`${hexId(member.id).padStart(16, "0")}-${Date.now().toString(36)}`, wallMs),
+  };
+  const access = new AdminAccess(
+    options.adminTokenFile === undefined ? undefined : tokenFrom(options.adminTokenFile),
+  );
   const rest = new RestDoor(
     new RestApi({
-      services: {
-        ...services,
-        store: member.state,
-        history: new HistoryService(member),
-        overview: new Overview(member),
-        snapshots: new Snapshots(member, () => systemClock.wallMs()),
-        jobs: new Jobs(`${hexId(member.id).padStart(16, "0")}-${Date.now().toString(36)}`, () =>
-          systemClock.wallMs(),
-        ),
-      },
+      services: restServices,
       log,
       member: view,
       requestBytesMax: options.requestBytesMax,
-      requestIdPrefix: `${hexId(member.id)}-${Date.now().toString(36)}`,
+      requestIdPrefix: bootId,
       onFatal: fatal,
     }),
-    new AdminAccess(options.adminTokenFile === undefined ? undefined : tokenFrom(options.adminTokenFile)),
+    access,
   );
-  const http = createHttpDoor({ ...common, rest, ...(gateway === undefined ? {} : { gateway }) });
+  const pages = new Console({
+    services: { ...restServices, status: new ClusterStatus(member) },
+    access,
+    log,
+    wallMs,
+    bootId,
+    onFatal: fatal,
+  });
+  const http = createHttpDoor({
+    ...common,
+    rest,
+    console: pages,
+    ...(gateway === undefined ? {} : { gateway }),
+  });
   const metricsHttp = createHttpDoor({ ...common, metricsOnly: true });
 
   const listeners: Listener[] = [];
@@ -425,6 +444,7 @@ async function openDoors(
     async stop() {
       for (const listener of listeners) listener.stopAccepting();
       health.setServing(false);
+      pages.stop();
       stallMonitor.stop();
       stopIdleCollector();
       const grace = new Promise<void>((resolve) => void systemClock.after(stopGraceMs, resolve));

@@ -5,11 +5,11 @@ import { dirname, join, normalize } from "node:path";
 import { Glob } from "bun";
 
 const root = join(import.meta.dir, "..");
-const sources = [...new Glob("{src,test,web}/**/*.ts").scanSync(root)]
+const sources = [...new Glob("{src,test,web}/**/*.{ts,tsx}").scanSync(root)]
   .filter((path) => !path.startsWith("src/proto/gen/") && path !== "test/tidy.test.ts")
   .map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
 const product = sources.filter(
-  ({ path }) => path.startsWith("src/") && !/\.test\.ts$|test-support/.test(path),
+  ({ path }) => path.startsWith("src/") && !/\.test\.tsx?$|test-support/.test(path),
 );
 
 /** Import specifiers with the names they bring, types-only ones apart. */
@@ -72,10 +72,12 @@ test("every source file is reached from an entry point or a test", () => {
   const known = new Map(sources.map((source) => [source.path, source]));
   const resolve = (from: string, specifier: string): string | undefined => {
     const target = normalize(join(dirname(from), specifier));
-    return [target, `${target}.ts`, join(target, "index.ts")].find((candidate) => known.has(candidate));
+    return [target, `${target}.ts`, `${target}.tsx`, join(target, "index.ts")].find((candidate) =>
+      known.has(candidate),
+    );
   };
   const entry =
-    /\.test\.ts$|\.d\.ts$|^src\/(?:main|build)\.ts$|worker\.ts$|^test\/run\.ts$|^test\/[\w-]+\/(?:run|generator)\.ts$|^test\/tools\//;
+    /\.test\.tsx?$|\.d\.ts$|jsx-runtime\.ts$|^src\/(?:main|build)\.ts$|worker\.ts$|^test\/run\.ts$|^test\/[\w-]+\/(?:run|generator)\.ts$|^test\/tools\//;
   const entries = sources.filter(({ path }) => entry.test(path));
   const reached = new Set<string>();
   const queue = entries.map(({ path }) => path);
@@ -96,7 +98,7 @@ test("every source file is reached from an entry point or a test", () => {
 test("no source file is longer than 650 lines, no test longer than 1,000", () => {
   const long = sources
     .map(({ path, text }) => ({ path, lines: text.split("\n").length }))
-    .filter(({ path, lines }) => lines > (/^test\/|\.test\.ts$/.test(path) ? 1_000 : 650));
+    .filter(({ path, lines }) => lines > (/^test\/|\.test\.tsx?$/.test(path) ? 1_000 : 650));
   expect(long).toEqual([]);
 });
 

@@ -17,6 +17,8 @@ export interface HttpDoorOptions {
   readonly gateway?: Gateway;
   /** Serves the REST API and its explorer; absent on listeners for metrics only. */
   readonly rest?: RestHandler;
+  /** Serves the pages below /ui; absent on listeners for metrics only. */
+  readonly console?: RestHandler;
   /** True for --listen-metrics-urls: health and metrics only. Default false. */
   readonly metricsOnly?: boolean;
   /** etcd's --cors: origins that browsers may call from; "*" is all. Default: this server's own. */
@@ -56,6 +58,13 @@ export function splitTarget(target: string): { path: string; query: string } | u
   } catch {
     return undefined;
   }
+}
+
+/** A browser that was given no more than this server's name. */
+function isVisit({ method, headers }: IncomingMessage, path: string): boolean {
+  return (
+    path === "/" && (method === "GET" || method === "HEAD") && /\btext\/html\b/i.test(headers.accept ?? "")
+  );
 }
 
 const notFound = textReply(404, "404 page not found");
@@ -135,6 +144,11 @@ export function createHttpDoor(options: HttpDoorOptions): Server {
       void options.rest.handle(request, response);
       return;
     }
+    if (options.console?.owns(request.url ?? "") === true && request.method !== "OPTIONS") {
+      response.on("finish", () => metrics.keelson.httpRequests.of("ui", String(response.statusCode)).inc());
+      void options.console.handle(request, response);
+      return;
+    }
     const target = splitTarget(request.url ?? "");
     if (request.method === "OPTIONS") {
       request.resume();
@@ -155,6 +169,10 @@ export function createHttpDoor(options: HttpDoorOptions): Server {
       return;
     }
     request.resume();
+    if (options.console !== undefined && isVisit(request, path)) {
+      reply(response, { status: 303, body: "", headers: { location: "/ui/", vary: "Accept" } }, "/");
+      return;
+    }
     const page = pages.get(path);
     if (page === undefined) {
       reply(response, notFound, "none");

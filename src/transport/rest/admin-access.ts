@@ -2,7 +2,7 @@
  * Who may use REST until users exist: callers on this machine, or, with a token file, whoever holds the token. A
  * proxy on this machine speaks for callers elsewhere, so its headers count as coming from elsewhere.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { Problem } from "./problem";
 
@@ -71,9 +71,7 @@ export class AdminAccess {
       );
     }
     const given = /^Bearer +([\x21-\x7e]+) *$/i.exec(headers.authorization ?? "")?.[1];
-    // Digests have one length, so the comparison takes the same time whatever was sent.
-    if (given !== undefined && timingSafeEqual(digest(given), this.#tokenDigest)) return;
-    if (given !== undefined) this.#countWrong();
+    if (given !== undefined && this.isToken(given)) return;
     throw new Problem(
       "unauthorized",
       given === undefined ? "No token was sent." : "The token is not the right one.",
@@ -81,6 +79,26 @@ export class AdminAccess {
         headers: { "www-authenticate": 'Bearer realm="keelson"' },
       },
     );
+  }
+
+  /** Whether callers prove themselves by the token; otherwise by where they are. */
+  get needsToken(): boolean {
+    return this.#tokenDigest !== undefined;
+  }
+
+  /** Whether this is the token. Throws a Problem when too many wrong ones were tried. */
+  isToken(given: string): boolean {
+    // Digests have one length, so the comparison takes the same time whatever was sent.
+    if (this.#tokenDigest !== undefined && timingSafeEqual(digest(given), this.#tokenDigest)) return true;
+    this.#countWrong();
+    return false;
+  }
+
+  /** A key that only those who know the token can know: what it signs proves that its holder showed the token. */
+  signingKey(purpose: string): Buffer {
+    return createHmac("sha256", this.#tokenDigest ?? "")
+      .update(purpose)
+      .digest();
   }
 
   #countWrong(): void {

@@ -14,11 +14,16 @@ import { rawTarget } from "./target";
 /** Bytes of bodies that all clients together may make the server hold. */
 const bodyBytesHeldMax = 128 * 1024 * 1024;
 
-class NodeRequest implements PlainRequest {
+/** How many bytes of bodies are held, over all requests of a door. */
+export interface BodyBudget {
+  heldBytes: number;
+}
+
+export class NodeRequest implements PlainRequest {
   constructor(
     readonly message: IncomingMessage,
     readonly response: ServerResponse,
-    readonly door: RestDoor,
+    readonly door: BodyBudget,
   ) {}
 
   get method(): string {
@@ -79,7 +84,7 @@ class NodeRequest implements PlainRequest {
 }
 
 /** The node:http side of one API and its explorer. */
-export class RestDoor implements RestHandler {
+export class RestDoor implements RestHandler, BodyBudget {
   heldBytes = 0;
 
   constructor(
