@@ -2,6 +2,7 @@
 import type { RefusalName } from "../errors";
 import type { LeaseId, MemberId, Revision } from "../ids";
 import type { AlarmMember, TxnResponse } from "../proto/gen/etcd/rpc_pb";
+import type { ListingSlice } from "./mvcc/listing";
 import type { RevisionChanges } from "./types";
 
 /**
@@ -90,6 +91,17 @@ export interface SlicedRange {
   readonly revision: Revision;
   /** Works through about `keysMax` keys or `bytesMax` bytes of records, whichever comes first. */
   next(keysMax: number, bytesMax: number): RangeSlice;
+  close(): void;
+}
+
+/** One page of a list of keys in slices, all at one pinned revision. Close it in any case. */
+export interface SlicedListing {
+  /** The store's revision when the read began. */
+  readonly revision: Revision;
+  /** The revision that is listed. */
+  readonly at: Revision;
+  /** Works through about `visitsMax` keys. */
+  next(visitsMax: number): ListingSlice;
   close(): void;
 }
 

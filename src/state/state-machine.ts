@@ -15,6 +15,7 @@ import { type ApplyContext, applyCommand } from "./apply";
 import { Generation, LoadingState, RetiredState } from "./generation";
 import { HashRun } from "./mvcc/hash-kv";
 import { keyRange } from "./mvcc/key-range";
+import { type ListingQuery, ListingRun } from "./mvcc/listing";
 import { RangeRun, readRevision } from "./mvcc/range";
 import type { SweepStep } from "./mvcc/sweep";
 import { type KeyVersions, versionsOf } from "./mvcc/versions";
@@ -26,6 +27,7 @@ import type {
   Pin,
   RangeAnswer,
   SlicedHash,
+  SlicedListing,
   SlicedRange,
   SlicedTxn,
   StateSizes,
@@ -237,6 +239,22 @@ export class StateMachine {
     const at = readRevision(this.#now.store, request.revision, this.revision);
     const pin = this.pin(at);
     return new RangeRun(this.#now.store, request, this.revision, at, pin.release);
+  }
+
+  /**
+   * Lists keys without their values in slices; `revision` 0 is the newest. Throws the refusals `compacted` and
+   * `futureRev`.
+   */
+  listing(query: ListingQuery, revision: Revision): SlicedListing {
+    const at = readRevision(this.#now.store, BigInt(revision), this.revision);
+    const pin = this.pin(at);
+    const run = new ListingRun(this.#now.store, query, at);
+    return {
+      revision: this.revision,
+      at,
+      next: (visitsMax) => run.next(visitsMax),
+      close: pin.release,
+    };
   }
 
   /** Evaluates a txn that only reads, against published state. Throws refusals. */

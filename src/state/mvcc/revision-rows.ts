@@ -29,6 +29,7 @@ export class RevisionRows {
   readonly #many: Statement;
   readonly #page: Statement;
   readonly #next: Statement;
+  readonly #length: Statement;
   readonly #remove: Statement;
 
   constructor(journal: Journal) {
@@ -44,6 +45,7 @@ export class RevisionRows {
     this.#next = database.prepare(
       "SELECT sequence, main FROM revisions WHERE sequence >= ?1 ORDER BY sequence LIMIT 1",
     );
+    this.#length = database.prepare("SELECT length(record) FROM revisions WHERE sequence = ?1");
     this.#remove = database.prepare("DELETE FROM revisions WHERE sequence = ?1 RETURNING checksum");
   }
 
@@ -96,6 +98,16 @@ export class RevisionRows {
     }
     for (; at < missing.length; at++) records[missing[at]!] = this.read(sequences[missing[at]!]!);
     return records;
+  }
+
+  /** How long the record of a row that the index knows is; large ones are not read for it. */
+  recordBytes(sequence: number): number {
+    const cached = this.#cache.get(sequence);
+    if (cached !== undefined) return cached.length;
+    this.#journal.read();
+    const row = this.#length.values(sequence)[0] as [number] | undefined;
+    if (row === undefined) throw new DamagedStateError(`row ${sequence} is missing`);
+    return row[0] - sealOverheadBytes;
   }
 
   /** Up to `rowsMax` rows behind `sequence`, in order. */
