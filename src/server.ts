@@ -21,6 +21,7 @@ import { ClusterStatus } from "./service/cluster-status";
 import { ElectionService } from "./service/election";
 import { HistoryService } from "./service/history";
 import { Jobs } from "./service/jobs";
+import { KeyBrowser } from "./service/key-browser";
 import { KvService } from "./service/kv";
 import { LeaseService } from "./service/lease";
 import { LockService } from "./service/lock";
@@ -352,6 +353,7 @@ async function openDoors(
     ...services,
     store: member.state,
     history: new HistoryService(member),
+    browser: new KeyBrowser(member),
     overview: new Overview(member),
     snapshots: new Snapshots(member, wallMs),
     jobs: new Jobs(`${hexId(member.id).padStart(16, "0")}-${Date.now().toString(36)}`, wallMs),

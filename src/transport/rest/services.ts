@@ -2,6 +2,7 @@
 import type { ClusterService } from "../../service/cluster";
 import type { HistoryService } from "../../service/history";
 import type { Jobs } from "../../service/jobs";
+import type { KeyBrowser } from "../../service/key-browser";
 import type { KvService } from "../../service/kv";
 import type { LeaseService } from "../../service/lease";
 import type { LockService } from "../../service/lock";
@@ -26,6 +27,7 @@ export interface RestServices {
   readonly cluster: ClusterService;
   readonly maintenance: MaintenanceService;
   readonly history: HistoryService;
+  readonly browser: KeyBrowser;
   readonly overview: Overview;
   readonly snapshots: Snapshots;
   readonly jobs: Jobs;

@@ -16,7 +16,9 @@ test("JSON is laid out without changing a token", () => {
       const text = JSON.stringify(value);
       const laidOut = jsonLayout(text)!;
       expect(JSON.parse(laidOut)).toEqual(JSON.parse(text));
-      expect(laidOut.replace(/"(?:[^"\\]|\\.)*"|\s+/gs, (token) => (token.startsWith('"') ? token : ""))).toBe(text);
+      expect(
+        laidOut.replace(/"(?:[^"\\]|\\.)*"|\s+/gs, (token) => (token.startsWith('"') ? token : "")),
+      ).toBe(text);
     }),
   );
   expect(jsonLayout('{"a":12345678901234567890,"a":1.0,"b":[],"c":{ },"d":"\\u0041"}')).toBe(
@@ -45,7 +47,9 @@ test("each view shows or says why not", async () => {
 test("a YAML text of a few lines does not become a large one", async () => {
   const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${"bcdefghi"
     .split("")
-    .map((name, at) => `${name}: &${name} [${Array.from({ length: 9 }, () => `*${"abcdefgh"[at]}`).join(",")}]`)
+    .map(
+      (name, at) => `${name}: &${name} [${Array.from({ length: 9 }, () => `*${"abcdefgh"[at]}`).join(",")}]`,
+    )
     .join("\n")}\n`;
   expect((await show(bomb, "yaml")).length).toBeLessThan(5_000);
 });

@@ -55,7 +55,8 @@ export function naturalView(value: Uint8Array): ViewName {
   if (isGzip(value)) return "gzip";
   const text = textOf(value);
   if (text === undefined || value.includes(0)) return "hex";
-  if (/^\s*[{[]/.test(text) && value.length <= parsedBytesMax && jsonLayout(text) !== undefined) return "json";
+  if (/^\s*[{[]/.test(text) && value.length <= parsedBytesMax && jsonLayout(text) !== undefined)
+    return "json";
   return "text";
 }
 
@@ -105,7 +106,11 @@ function base64(value: Uint8Array): Decoded {
   const bare = text.replace(/\s+/g, "");
   const coded = bare.length >= 4 && /^(?:[A-Za-z0-9+/]+={0,2}|[A-Za-z0-9_-]+={0,2})$/.test(bare);
   if (coded && (bare.length % 4 === 0 || (!bare.includes("=") && bare.length % 4 !== 1))) {
-    return { ok: true, bytes: Buffer.from(bare, "base64url"), note: "Decoded: the value itself is base64 text." };
+    return {
+      ok: true,
+      bytes: Buffer.from(bare, "base64url"),
+      note: "Decoded: the value itself is base64 text.",
+    };
   }
   const encoded = Buffer.from(value).toString("base64").replace(/.{76}/g, "$&\n");
   return shown(encoded, "Encoded: the value's bytes written as base64.");
@@ -118,7 +123,10 @@ async function gzip(value: Uint8Array): Promise<Decoded> {
     return { ok: true, bytes, note: `Unpacked: ${bytes.length} bytes.` };
   } catch (error) {
     const large = (error as { code?: string }).code === "ERR_BUFFER_TOO_LARGE";
-    return { ok: false, reason: large ? "Unpacked it is larger than 4 MiB." : "It begins as gzip does, but is damaged." };
+    return {
+      ok: false,
+      reason: large ? "Unpacked it is larger than 4 MiB." : "It begins as gzip does, but is damaged.",
+    };
   }
 }
 

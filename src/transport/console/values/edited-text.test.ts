@@ -24,7 +24,10 @@ function sent(name: string, value: string): Uint8Array {
   return Buffer.from(`${name}=${encodeURIComponent(text).replaceAll("%20", "+")}`);
 }
 
-async function throughBrowser(value: Uint8Array, edit: (text: string) => string): Promise<Uint8Array | undefined> {
+async function throughBrowser(
+  value: Uint8Array,
+  edit: (text: string) => string,
+): Promise<Uint8Array | undefined> {
   const shown = editableText(value);
   if (!shown.editable) return undefined;
   const markup = TextArea({ id: "v", name: "v", value: shown.text }).text;
@@ -32,7 +35,21 @@ async function throughBrowser(value: Uint8Array, edit: (text: string) => string)
   return valueOfText(form.bytes("v")!, lineEndsOf(shown.lineEnds));
 }
 
-const piece = fc.constantFrom("a", "é", "\u{1f600}", "<b>", "&amp;", "\u202e", " ", "\t", "\ufeff", "", "'", '"', "</textarea>");
+const piece = fc.constantFrom(
+  "a",
+  "é",
+  "\u{1f600}",
+  "<b>",
+  "&amp;",
+  "\u202e",
+  " ",
+  "\t",
+  "\ufeff",
+  "",
+  "'",
+  '"',
+  "</textarea>",
+);
 
 test.each(["\n", "\r\n"])("text with line ends %j comes back as it was, to the byte", async (end) => {
   await fc.assert(

@@ -12,7 +12,9 @@ function side(diff: Diff, other: "removed" | "added"): string {
 
 test("both sides can be read from a diff", () => {
   const line = fc.constantFrom("a\n", "b\n", "c\r\n", "\n", "d\n");
-  const text = fc.tuple(fc.array(line, { maxLength: 6 }), fc.constantFrom("", "tail")).map(([lines, tail]) => lines.join("") + tail);
+  const text = fc
+    .tuple(fc.array(line, { maxLength: 6 }), fc.constantFrom("", "tail"))
+    .map(([lines, tail]) => lines.join("") + tail);
   fc.assert(
     fc.property(text, text, (before, after) => {
       const diff = diffOf(Buffer.from(before), Buffer.from(after));

@@ -47,7 +47,9 @@ function isText(bytes: Uint8Array): boolean {
 /** Lines as binary strings, with their ends. */
 function linesOf(bytes: Uint8Array): string[] {
   if (bytes.length === 0) return [];
-  const lines = Buffer.from(bytes).toString("latin1").split(/(?<=\n)/);
+  const lines = Buffer.from(bytes)
+    .toString("latin1")
+    .split(/(?<=\n)/);
   return lines;
 }
 
