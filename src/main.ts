@@ -86,6 +86,11 @@ switch (command.kind) {
     process.exitCode = await runBench(command.arguments);
     break;
   }
+  case "snapshot": {
+    const { runSnapshot } = await import("./command/snapshot/snapshot");
+    process.exitCode = await runSnapshot(command.arguments);
+    break;
+  }
   case "health": {
     const { checkHealth } = await import("./command/health");
     process.exitCode = await checkHealth(command.url);

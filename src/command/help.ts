@@ -38,10 +38,12 @@ export function generalHelp(): string {
 Usage:
   keelson [server] [flags]     start a member; without flags it serves http://localhost:2379
   keelson bench [options]      put load on any etcd endpoint and measure
+  keelson snapshot <command>   save, status, restore: take snapshots, check them, begin a cluster from one
   keelson health [url]         exit with 0 if the member at http://127.0.0.1:2379, or url, is healthy
   keelson version              print the version
   keelson help server          all flags of a member
   keelson help bench           all options of the benchmark
+  keelson help snapshot        the snapshot commands
   keelson help compatibility   how each flag of etcd is treated, as Markdown
 
 First steps:

@@ -129,6 +129,7 @@ export type ParsedCommand =
       readonly warnings: readonly string[];
     }
   | { readonly kind: "bench"; readonly arguments: readonly string[] }
+  | { readonly kind: "snapshot"; readonly arguments: readonly string[] }
   /** Ask the member at this URL whether it is healthy, and exit accordingly. */
   | { readonly kind: "health"; readonly url: string }
   /** Print to standard output and exit with code 0. */

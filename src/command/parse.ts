@@ -21,7 +21,7 @@ import {
 } from "./sources";
 
 const configFileBytesMax = 1024 ** 2;
-const commands = ["server", "bench", "health", "version", "help"] as const;
+const commands = ["server", "bench", "snapshot", "health", "version", "help"] as const;
 
 /** One line for a bad command line; control characters of what was typed are shown escaped. */
 function refusal(message: string): ParsedCommand {
@@ -48,6 +48,8 @@ export function parseCommandLine(
         return parseServer(rest, environment);
       case "bench":
         return { kind: "bench", arguments: rest };
+      case "snapshot":
+        return { kind: "snapshot", arguments: rest };
       case "health":
         return parseHealth(rest);
       case "version":
@@ -91,12 +93,16 @@ function parseHelp(topics: readonly string[]): ParsedCommand {
       return { kind: "print", text: serverHelp() };
     case "bench":
       return { kind: "bench", arguments: ["--help"] };
+    case "snapshot":
+      return { kind: "snapshot", arguments: ["--help"] };
     case "compatibility":
       return { kind: "print", text: compatibilityListing() };
     default: {
-      const nearest = nearestName(topic, ["server", "bench", "compatibility"]);
+      const nearest = nearestName(topic, ["server", "bench", "snapshot", "compatibility"]);
       const hint =
-        nearest === undefined ? "there are server, bench, compatibility" : `did you mean ${nearest}?`;
+        nearest === undefined
+          ? "there are server, bench, snapshot, compatibility"
+          : `did you mean ${nearest}?`;
       return refusal(`there is no help about "${topic}"; ${hint}`);
     }
   }
