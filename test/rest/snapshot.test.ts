@@ -238,8 +238,11 @@ describe("keelson snapshot", () => {
     const ports = await freePorts(3);
     const cluster = names.map((name, at) => `${name}=http://127.0.0.1:${ports[at]}`).join(",");
     const flagsOf = (at: number): string[] => [
-      ...["--name", names[at]!, "--initial-cluster", cluster],
-      ...["--initial-advertise-peer-urls", `http://127.0.0.1:${ports[at]}`],
+      "--name",
+      names[at]!,
+      "--initial-cluster",
+      cluster,
+      `--initial-advertise-peer-urls=http://127.0.0.1:${ports[at]}`,
     ];
     for (const [at, name] of names.entries()) {
       const ran = snapshot("restore", file, "--data-dir", join(folder, `cluster-${name}`), ...flagsOf(at));
