@@ -75,7 +75,10 @@ function answerAppend(
 export function onHeartbeat(core: Core, message: MessageOf<"heartbeat">): void {
   core.follow(message.from);
   if (core.installing === undefined) core.log.commitTo(Math.min(message.commit, core.log.lastIndex));
-  core.sendAfterPersist.push({
+  // It reveals the term (R7) and nothing of the log, so it need not wait for entries: reads are confirmed by it.
+  const { persistedTerm } = core.log.unstable;
+  const outbox = persistedTerm === core.term ? core.sendNow : core.sendAfterPersist;
+  outbox.push({
     kind: "heartbeat-answer",
     from: core.id,
     to: message.from,

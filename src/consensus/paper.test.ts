@@ -494,6 +494,21 @@ describe("Thesis §10.2.1 Writing to disk", () => {
     expect(answer.sendAfterPersist).toMatchObject([{ kind: "vote-answer", granted: true }]);
   });
 
+  test("[R7] a heartbeat is answered once its term is on disk, whatever entries wait for theirs", () => {
+    const member = new LoneMember(3);
+    const heartbeat = { kind: "heartbeat" as const, from: 2n, to: 1n, term: 1, commit: 0, readRound: 4 };
+    member.raft.step(heartbeat);
+    const first = member.take();
+    expect(first.sendNow).toEqual([]);
+    expect(kinds(first.sendAfterPersist)).toEqual(["heartbeat-answer→2"]);
+    member.raft.persisted(first.persist!);
+    member.raft.step({ ...append(1, [0, 0], [entry(1, 1)]), to: 1n });
+    member.raft.step(heartbeat);
+    const second = member.take();
+    expect(kinds(second.sendNow)).toEqual(["heartbeat-answer→2"]);
+    expect(kinds(second.sendAfterPersist)).toEqual(["append-answer→2"]);
+  });
+
   test("[R8] an old completion does not vouch for entries that came back after being overwritten", () => {
     const member = new LoneMember(3);
     const hear = (message: ReturnType<typeof append>) => {

@@ -16,6 +16,7 @@ import type { StateMachine } from "../state/state-machine";
 import type { DurableLog } from "../storage/wal/types";
 import { WatchHub } from "../watch/hub";
 import { Applier } from "./applier";
+import { ClusterNews } from "./cluster-news";
 import { connect } from "./connect";
 import { consensusOf } from "./consensus-of";
 import { openDataDirectory, type OpenedData, scratchName } from "./data-directory";
@@ -78,6 +79,7 @@ export class Member {
   readonly #incarnation: bigint;
   readonly #envelopes: Envelopes;
   readonly #others: Others;
+  readonly #news: ClusterNews;
   readonly #timers: Timers;
   readonly #stopListeners = new Set<() => void>();
   #term: Term = 0;
@@ -110,6 +112,7 @@ export class Member {
     this.#events = events;
     this.#log = log;
     this.#others = new Others(memberId, state, opened.joining);
+    this.#news = new ClusterNews(memberId, state.members(), events.log);
     this.#incarnation = ports.rng.bits64() >> 1n;
     this.#envelopes = new Envelopes(memberId, this.#incarnation);
     this.#raft = consensusOf(options, opened, ports.rng);
@@ -454,6 +457,7 @@ export class Member {
   #stateChanged(): void {
     const { role, term, leader } = this.#raft.status();
     this.#term = term;
+    this.#news.leader(leader, term);
     if (leader !== this.#leader) {
       this.#leader = leader;
       if (leader !== noMember) {
@@ -474,6 +478,7 @@ export class Member {
     this.#learner = learners.includes(this.id);
     this.#alone = voters.length === 1 && voters[0] === this.id;
     this.#ports.peers.setMembers(this.#others.addresses());
+    this.#news.members(this.state.members());
     this.#membership.applied();
     if (this.state.isRemovedMember(this.id)) this.#learnRemoved();
   }
