@@ -3,9 +3,7 @@
  * is computed from them by looking. Without slices or storage; what it says is what etcd-wire section 8 says. Tests
  * compare the real thing with it.
  */
-import { create, toBinary } from "@bufbuild/protobuf";
 import type { RefusalName } from "../../src/errors";
-import { KeyValueSchema } from "../../src/proto/gen/etcd/kv_pb";
 import {
   type Compare,
   Compare_CompareResult as Result,
@@ -71,7 +69,7 @@ function text(bytes: Uint8Array): string {
 
 const records = new WeakMap<ModelVersion, string>();
 
-/** The stored form of a version, by way of the protobuf library. */
+/** The stored form of a version: an mvccpb.KeyValue, written down field by field (`kv-model.test.ts`). */
 export function modelRecord(version: ModelVersion, keysOnly = false): string {
   if (keysOnly) return encodeRecord(version, true);
   let record = records.get(version);
@@ -81,23 +79,31 @@ export function modelRecord(version: ModelVersion, keysOnly = false): string {
 
 function encodeRecord(version: ModelVersion, keysOnly: boolean): string {
   const dead = version.version === 0;
-  return text(
-    toBinary(
-      KeyValueSchema,
-      create(KeyValueSchema, {
-        key: Buffer.from(version.key, "latin1"),
-        modRevision: BigInt(version.main),
-        ...(dead
-          ? {}
-          : {
-              createRevision: BigInt(version.create),
-              version: BigInt(version.version),
-              value: Buffer.from(keysOnly ? "" : version.value, "latin1"),
-              lease: version.lease,
-            }),
-      }),
-    ),
+  const bytes = (field: number, value: string): string =>
+    value === "" ? "" : `${varint((field << 3) | 2)}${varint(value.length)}${value}`;
+  const number = (field: number, value: number | bigint): string =>
+    value === 0 || value === 0n ? "" : `${varint(field << 3)}${varint(value)}`;
+  const mod = number(3, version.main);
+  if (dead) return bytes(1, version.key) + mod;
+  return (
+    bytes(1, version.key) +
+    number(2, version.create) +
+    mod +
+    number(4, version.version) +
+    bytes(5, keysOnly ? "" : version.value) +
+    number(6, version.lease)
   );
+}
+
+/** Of a number that is not negative, or of 64 bits; as a binary string. */
+function varint(value: number | bigint): string {
+  let text = "";
+  let rest = typeof value === "bigint" ? BigInt.asUintN(64, value) : value;
+  while (rest >= 128) {
+    text += String.fromCharCode(Number(BigInt.asUintN(7, BigInt(rest))) | 128);
+    rest = typeof rest === "bigint" ? rest >> 7n : Math.floor(rest / 128);
+  }
+  return text + String.fromCharCode(Number(rest));
 }
 
 export class KvModel {

@@ -60,7 +60,7 @@ const livenessMs = 60_000;
 /** A second of virtual time has some ten thousand events. */
 const eventsPerSecondMax = 2_000_000;
 /** Hashes of members are compared this often. */
-const hashIntervalMs = 5_000;
+const hashIntervalMs = 10_000;
 
 /** Runs one seed from beginning to end, with real time, randomness and files trapped. */
 export function runSeed(seed: number, options: RunOptions): RunResult {
@@ -94,6 +94,8 @@ export class Simulation {
   #failure: { readonly error: unknown; readonly atMs: number } | undefined;
   #hash = 0x811c9dc5;
   #events = 0;
+  /** A Ready was taken, or an entry applied, in this event. */
+  #moved = false;
   #second = 0;
   #eventsAtSecond = 0;
   /** Requests of each life, by sequence number of their proposal. */
@@ -250,7 +252,11 @@ export class Simulation {
     claim(this.#events - this.#eventsAtSecond < eventsPerSecondMax, "P21: the members spin");
     const host = this.#current as SimulatedHost | undefined;
     if (host !== undefined) {
-      this.#guarded(() => this.referee.observe(host));
+      // Whatever consensus did shows in a Ready before anybody can be told of it.
+      if (this.#moved) {
+        this.#moved = false;
+        this.#guarded(() => this.referee.observe(host));
+      }
       this.#mix(host);
     }
     if (this.#failure !== undefined) throw this.#failure.error;
@@ -340,6 +346,7 @@ export class Simulation {
       if (asking !== undefined) operations.set(sequence, asking);
       return outcome;
     };
+    this.#moved = true;
     this.trace(host, `is there, at ${member.state.appliedIndex}`);
   }
 
@@ -475,12 +482,16 @@ export class Simulation {
   #listen(): () => void {
     const host = (): SimulatedHost => this.#current!;
     return listen({
-      ready: (ready) => this.#guarded(() => this.referee.ready(host(), ready)),
+      ready: (ready) => {
+        this.#moved = true;
+        this.#guarded(() => this.referee.ready(host(), ready));
+      },
       logOpened: (log) => this.#guarded(() => this.referee.logOpened(host(), log)),
       appended: () => {},
       durable: (_log, batch) => this.#guarded(() => this.referee.durable(host(), batch)),
       applied: (_state, index, term, command, result, changes) =>
         this.#guarded(() => {
+          this.#moved = true;
           const by = host();
           const step = this.truth.applied(
             index,
@@ -501,6 +512,7 @@ export class Simulation {
         }),
       configurationApplied: (_state, index, _term, change) =>
         this.#guarded(() => {
+          this.#moved = true;
           if (!this.truth.configurationApplied(index, change, host().name)) return;
           this.trace(host(), `${change.type} ${change.memberId.toString(16)} at ${index}`);
           this.referee.counts.configurationChanges++;
