@@ -119,8 +119,10 @@ export const scenarios: readonly Scenario[] = [
       }
       const list = times.map((time) => time.toFixed(0)).join(" ");
       run.note(`writes succeed again after ${median(times).toFixed(0)} ms (median of ${rounds}: ${list})`);
+      // Elections are drawn by lot, so that few rounds may be unlucky ones.
+      const boundMs = rounds >= 15 ? 1_500 : 2_500;
       run.require(
-        run.isEtcd || median(times) <= 1_500,
+        run.isEtcd || median(times) <= boundMs,
         `writes were back only after ${median(times).toFixed(0)} ms`,
       );
     },
