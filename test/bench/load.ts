@@ -9,7 +9,7 @@ import { ensureH2load } from "../tools/install";
 import type { Server } from "../tools/server";
 
 /** Above this share of a core a generator may be what limits the result. */
-const saturatedShare = 0.9;
+export const saturatedShare = 0.9;
 /** Clock ticks of /proc per second on Linux. */
 const ticksPerSecond = 100;
 
@@ -40,7 +40,7 @@ export function processCpuMs(pid: number): number {
   return ((Number(fields[11]) + Number(fields[12])) / ticksPerSecond) * 1000;
 }
 
-async function revisionOf(server: Server): Promise<number> {
+export async function revisionOf(server: Server): Promise<number> {
   const [connection] = await openConnections([targetOf(server)], 1);
   try {
     return Number(await storeRevision(connection!));
@@ -57,7 +57,7 @@ interface Finished {
   readonly elapsedMs: number;
 }
 
-async function runProcess(command: readonly string[], until?: Promise<unknown>): Promise<Finished> {
+export async function runProcess(command: readonly string[], until?: Promise<unknown>): Promise<Finished> {
   const beginMs = performance.now();
   const child = Bun.spawn([...command], { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
   const interrupt = (): void => child.kill("SIGINT");

@@ -15,6 +15,7 @@ import {
 import type { Cluster } from "../tools/cluster";
 import type { Server } from "../tools/server";
 import { clusterScenarios } from "./cluster-scenarios";
+import { restScenarios } from "./rest-scenarios";
 import { type LoadResult, runBench, runH2load, targetOf } from "./load";
 
 /** One number for one row of the table. */
@@ -328,6 +329,7 @@ export const scenarios: readonly Scenario[] = [
     ],
     run: compactionCycles,
   },
+  ...restScenarios,
   ...clusterScenarios,
 ];
 

@@ -6,7 +6,7 @@ import { type Server, startServer } from "../../src/server";
 import type { BodyWriter } from "../../src/transport/rest/answer";
 import { Problem } from "../../src/transport/rest/problem";
 import { basePath } from "../../src/transport/rest/paths";
-import { scratchDir } from "../tools/server";
+import { freePorts, scratchDir } from "../tools/server";
 
 export interface Asked {
   readonly status: number;
@@ -79,6 +79,22 @@ export class RestHarness {
       throw error instanceof Error ? error : new Error(String(error));
     };
     return new RestHarness(await startServer(parsed.options, log, { fatal, removed() {} }), directory, log);
+  }
+
+  /** Members of one new cluster, all in this process. */
+  static async startCluster(count: number): Promise<RestHarness[]> {
+    const ports = await freePorts(count);
+    const cluster = ports.map((port, at) => `m${at}=http://127.0.0.1:${port}`).join(",");
+    return Promise.all(
+      ports.map((port, at) =>
+        RestHarness.start([
+          `--name=m${at}`,
+          `--initial-cluster=${cluster}`,
+          `--initial-advertise-peer-urls=http://127.0.0.1:${port}`,
+          `--listen-peer-urls=http://127.0.0.1:${port}`,
+        ]),
+      ),
+    );
   }
 
   /** Such as http://127.0.0.1:34567. */

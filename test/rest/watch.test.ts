@@ -222,7 +222,9 @@ describe("watch", () => {
   });
 });
 
-test("a watch that is cut and resumed at random times misses nothing and repeats nothing", async () => {
+test("a watch that is cut and resumed on another member at random times misses nothing and repeats nothing", async () => {
+  const members = await RestHarness.startCluster(3);
+  const [first] = members as [RestHarness];
   const rng = new SeededRng(20_261_122);
   const wanted: string[] = [];
   const progress = { writing: true };
@@ -234,7 +236,7 @@ test("a watch that is cut and resumed at random times misses nothing and repeats
           put: { key: `cut/${i}/${at}`, value: big ? "x".repeat(400_000) : String(i) },
         })),
       };
-      const { json, status } = await store.ask("POST", "/txn", { body });
+      const { json, status } = await first.ask("POST", "/txn", { body });
       expect(status).toBe(200);
       for (const {
         put: { key },
@@ -247,11 +249,12 @@ test("a watch that is cut and resumed at random times misses nothing and repeats
   const seen: string[] = [];
   let id = "";
   let cuts = 0;
-  const start = (await store.ask("GET", "/keys?limit=1")).headers["keelson-revision"];
+  const start = (await first.ask("GET", "/keys?limit=1")).headers["keelson-revision"];
   while (progress.writing || seen.length < wanted.length) {
     const watch = await LineWatch.open(
       id === "" ? `prefix=cut/&heartbeatSeconds=1&after=${start}` : "prefix=cut/&heartbeatSeconds=1",
       id === "" ? {} : { "last-event-id": id },
+      members[rng.below(members.length)]!.url,
     );
     expect(watch.response.status).toBe(200);
     const messages = 1 + rng.below(12);
@@ -265,6 +268,7 @@ test("a watch that is cut and resumed at random times misses nothing and repeats
     cuts++;
   }
   await writer;
+  await Promise.all(members.map((member) => member.stop()));
   expect(seen).toEqual(wanted);
   expect(cuts).toBeGreaterThan(30);
 }, 60_000);
