@@ -9,6 +9,7 @@ import { startIdleCollector } from "./idle-collector";
 import { quotaBytesDefault } from "./limits";
 import { type Logger, OncePerMinute } from "./log";
 import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./member/join-plan";
+import { replayed } from "./member/publication";
 import { Member } from "./member/member";
 import type { Disk, Peers } from "./member/ports";
 import { systemClock, systemRng } from "./member/system";
@@ -130,13 +131,19 @@ async function startLocked(
     throw error;
   }
   const member = opened.member;
+  const committed = member.status().commit;
   try {
     sampleMember(metrics, member);
     metrics.server.featureEnabled.of("LeaseCheckpoint", "ALPHA").set(options.leaseCheckpoint ? 1 : 0);
     const ready = member.ready();
     const compared = options.initialCorruptCheck ? member.consistency.checkBeforeServing() : undefined;
     const foreign = refuseForeignData(member.clusterId, options, beginningDoors(log, disk));
-    const [known] = await Promise.all([inTime(ready, options.clusterReadyTimeoutMs), compared, foreign]);
+    const [known] = await Promise.all([
+      inTime(ready, options.clusterReadyTimeoutMs),
+      replayed(member, committed),
+      compared,
+      foreign,
+    ]);
     const late = !known;
     if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
     keepJoining(options.dataDirectory, member, disk, log, fatal);

@@ -5,6 +5,7 @@ import { Cluster } from "../../test/sim/cluster";
 import { refuse, type StoreError } from "../errors";
 import { PutRequestSchema, RangeRequestSchema } from "../proto/gen/etcd/rpc_pb";
 import type { Member } from "./member";
+import { replayed } from "./publication";
 
 const encoder = new TextEncoder();
 
@@ -267,4 +268,21 @@ test("a leader that cannot write keeps forwarded writes for its heir, or says th
   cluster.clock.run(100);
   expect(kept.what).toBe("done");
   sameKeys(cluster, 1);
+});
+
+test("[P6] a member that starts alone has replayed what its log knows as committed before it serves", () => {
+  const cluster = new Cluster(3, 1, { applyCommitIntervalMs: 60_000 }).start();
+  const { id } = cluster.leader();
+  for (let i = 0; i < 500; i++) cluster.clock.settle(cluster.leader().write(put(`k${i}`)));
+  const node = cluster.node(id);
+  const { revision } = cluster.leader();
+  for (const one of cluster.nodes) cluster.crash(one);
+  const member = cluster.open(node);
+  const { commit } = member.status();
+  expect(member.state.appliedIndex).toBeLessThan(commit);
+  cluster.clock.settle(replayed(member, commit));
+  expect(member.state.appliedIndex).toBeGreaterThanOrEqual(commit);
+  // The commit index is written along with the next batch.
+  expect(member.revision).toBeGreaterThanOrEqual(revision - 2);
+  expect(member.leader).toBe(0n);
 });

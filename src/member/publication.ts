@@ -1,9 +1,13 @@
 /** How a member makes itself known to the cluster. */
+import { refuse } from "../errors";
+import type { LogIndex } from "../ids";
 import { etcdClusterVersion } from "../version";
 import type { Member } from "./member";
 
 /** One that could not make itself known tries again after this long. */
 const retryMs = 500;
+/** How often it is looked how far the log was replayed. */
+const replayPollMs = 20;
 
 /**
  * Resolves when the cluster has a version and knows the member. Repeats until a leader accepts; rejects only when the
@@ -26,6 +30,17 @@ export async function makeKnown(member: Member, failed: (error: unknown) => void
     }
     // A refusal may come at once, and what it is about needs its turn.
     await member.pause(retryMs);
+  }
+}
+
+/**
+ * Resolves when everything up to `index` is applied. A member that starts without a leader serves its own state, which
+ * must not be older than what its log knows as committed (P6); rejects when the member stops.
+ */
+export async function replayed(member: Member, index: LogIndex): Promise<void> {
+  while (member.state.appliedIndex < index) {
+    if (member.stopping) throw refuse("stopped");
+    await member.pause(replayPollMs);
   }
 }
 
