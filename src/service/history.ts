@@ -1,6 +1,7 @@
 /** The past of one key, and the times of revisions. */
 import { fromBinary } from "@bufbuild/protobuf";
 import { toBinaryString } from "../bytes";
+import { refuse } from "../errors";
 import type { Revision } from "../ids";
 import type { Member } from "../member/member";
 import { type KeyValue, KeyValueSchema } from "../proto/gen/etcd/kv_pb";
@@ -31,6 +32,7 @@ export class HistoryService {
     serializable: boolean,
   ): Promise<KeyHistory> {
     if (!serializable) await this.#member.linearizable();
+    this.#refuseWhenDamaged();
     const { state } = this.#member;
     const { records, more } = state.versions(toBinaryString(key), before, versionsMax, answerBytesMax);
     return {
@@ -48,6 +50,12 @@ export class HistoryService {
   /** The newest revision written by a time, to a second; undefined for times before all that is known. */
   async revisionAt(timeMs: number, serializable: boolean): Promise<Revision | undefined> {
     if (!serializable) await this.#member.linearizable();
+    this.#refuseWhenDamaged();
     return this.#member.state.revisionAt(timeMs);
+  }
+
+  /** As reads do: data that is known to differ from the others' is not shown. */
+  #refuseWhenDamaged(): void {
+    if (this.#member.consistency.damaged) throw refuse("corrupt");
   }
 }

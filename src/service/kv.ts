@@ -17,7 +17,9 @@ import {
   RangeRequest_SortOrder as SortOrder,
   RangeRequest_SortTarget as SortTarget,
 } from "../proto/gen/etcd/rpc_pb";
+import type { KeyValue } from "../proto/gen/etcd/kv_pb";
 import { encodeField } from "../proto/wire";
+import { parseRecord } from "../state/mvcc/record";
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnlyTxn } from "../state/validate";
 import type { SlicedRange } from "../state/results";
 import { type Call, EncodedMessage, type ServerStream } from "../transport/call";
@@ -37,6 +39,9 @@ const firstChunkKeys = 10;
 /** A reader that takes nothing for so long loses its place once its revision is compacted; looked at so often. */
 const stalledReaderMs = 10_000;
 const stalledLookMs = 1_000;
+
+/** A stored key in its parts. The bytes are the store's own: not to be changed. */
+export type KeyParts = Omit<KeyValue, "$typeName" | "$unknown">;
 
 export interface KvServiceOptions {
   readonly txnOpsMax: number;
@@ -160,6 +165,28 @@ export class KvService {
     checkPut(request);
     const result = await this.#member.write({ case: "put", value: request }, "put");
     return encodePut(this.#member.headers.field(result.revision), result.previous);
+  }
+
+  /** A range over one key, answering its record in parts instead of a message: a third of a REST read's cost. */
+  async getKey(request: RangeRequest): Promise<{ revision: number; kv: KeyParts | undefined }> {
+    checkRange(request);
+    if (!request.serializable) await this.#member.linearizable();
+    this.#refuseWhenDamaged();
+    const { revision, records } = this.#member.state.range(request);
+    const record = records[0];
+    if (record === undefined) return { revision, kv: undefined };
+    const { create, mod, version, lease, keyStart, keyEnd, valueStart, valueEnd } = parseRecord(record);
+    return {
+      revision,
+      kv: {
+        key: record.subarray(keyStart, keyEnd),
+        createRevision: BigInt(create),
+        modRevision: BigInt(mod),
+        version: BigInt(version),
+        lease,
+        value: record.subarray(valueStart, valueEnd),
+      },
+    };
   }
 
   /** As {@link put}, answering what the wire's answer has no room for: the key's version, 1 when it was created. */

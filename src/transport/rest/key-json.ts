@@ -9,7 +9,7 @@ export function hex16(id: bigint): string {
 }
 
 /** What a key is, without its value. */
-export function metadataJson(kv: KeyValue): Record<string, unknown> {
+export function metadataJson(kv: Omit<KeyValue, "$typeName" | "$unknown">): Record<string, unknown> {
   return {
     ...byteField("key", kv.key),
     createRevision: kv.createRevision,

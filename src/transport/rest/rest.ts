@@ -51,6 +51,7 @@ export class RestApi {
   readonly #checks = new BodyChecks();
   readonly #open = new Set<Exchange>();
   readonly #tails: readonly string[];
+  readonly #keyedRoutes = new Map<string, Operation>();
   #streams = 0;
   #requests = 0;
   #stopping = false;
@@ -112,7 +113,7 @@ export class RestApi {
       const rawTail = prefix === undefined ? undefined : path.slice(prefix.length);
       const routedPath = prefix === undefined ? path : `${prefix}_`;
       exchange = new Exchange(plain, requestId, routedPath, target.query, rawTail);
-      operation = await this.#route(plain.method, routedPath);
+      operation = await this.#route(plain.method, routedPath, prefix !== undefined);
       const answer = await this.#run(operation, exchange);
       return { ...answer, headers: { ...answer.headers, "x-request-id": requestId } };
     } catch (error) {
@@ -126,10 +127,17 @@ export class RestApi {
     return `${this.#options.requestIdPrefix ?? "r"}-${(++this.#requests).toString(36)}`;
   }
 
-  async #route(method: string, path: string): Promise<Operation> {
+  async #route(method: string, path: string, keyed: boolean): Promise<Operation> {
     const asked = method === "HEAD" ? "GET" : method;
+    // Paths of keys are all one to the router, and asked for most.
+    const name = `${asked} ${path}`;
+    const known = keyed ? this.#keyedRoutes.get(name) : undefined;
+    if (known !== undefined) return known;
     const found = await this.#find(asked, path);
-    if (found !== undefined) return found;
+    if (found !== undefined) {
+      if (keyed) this.#keyedRoutes.set(name, found);
+      return found;
+    }
     const allowed: string[] = [];
     for (const other of ["GET", "PUT", "POST", "DELETE"]) {
       if (other !== asked && (await this.#find(other, path)) !== undefined) allowed.push(other);

@@ -12,7 +12,6 @@ import {
   KV,
   PutRequestSchema,
   RangeRequestSchema,
-  RangeResponseSchema,
   type RequestOp,
   RequestOpSchema,
   type TxnRequest,
@@ -20,6 +19,7 @@ import {
   TxnResponseSchema,
   type TxnResponse,
 } from "../../../proto/gen/etcd/rpc_pb";
+import type { KeyParts } from "../../../service/kv";
 import { decodeAnswer } from "../../../service/backend";
 import { type Answer, json, jsonHeaders, jsonText } from "../answer";
 import { entityTag, matches, type TagList, tagList } from "../etag";
@@ -171,7 +171,7 @@ function outcomeOf(response: TxnResponse): Outcome {
 }
 
 /** The condition did not hold: the client is told what the key is now, but never its value. */
-function preconditionFailed(revision: bigint, kv: KeyValue | undefined): Problem {
+function preconditionFailed(revision: bigint, kv: KeyParts | undefined): Problem {
   const detail =
     kv === undefined
       ? "The key does not exist."
@@ -194,19 +194,15 @@ async function get(
   services: RestServices,
 ): Promise<Answer> {
   const conditions = conditionsOf(request);
-  const answer = decodeAnswer(
-    RangeResponseSchema,
-    await services.kv.range(
-      create(RangeRequestSchema, {
-        key: request.tail,
-        revision: await revisionOf(request.query, services),
-        serializable: request.query.serializable ?? false,
-      }),
-      request.call(KV.method.range),
-    ),
+  const answer = await services.kv.getKey(
+    create(RangeRequestSchema, {
+      key: request.tail,
+      revision: await revisionOf(request.query, services),
+      serializable: request.query.serializable ?? false,
+    }),
   );
-  const revision = answer.header!.revision;
-  const found = answer.kvs[0];
+  const revision = BigInt(answer.revision);
+  const found = answer.kv;
   const { ifMatch, ifNoneMatch } = conditions;
   if (ifMatch !== undefined && !matches(ifMatch, found?.modRevision))
     throw preconditionFailed(revision, found);
