@@ -1,5 +1,6 @@
 /** Snapshots between members, both ways, and the moment in which one becomes this member's state. */
 import { dirname } from "node:path";
+import { assert } from "../assert";
 import type { Raft } from "../consensus/raft";
 import type { SnapshotPosition } from "../consensus/types";
 import type { LogIndex, MemberId } from "../ids";
@@ -129,6 +130,10 @@ export class Snapshots {
     hub.flush();
     const formerPath = this.#databasePath;
     const retired = state.replace(loaded);
+    assert(
+      state.appliedIndex === position.index,
+      `the snapshot of ${position.index} holds the state of ${state.appliedIndex}`,
+    );
     this.#databasePath = path;
     hub.reset(state.history);
     raft.snapshotInstalled(position);

@@ -56,6 +56,8 @@ export class SimulatedDatabases {
       this.#disk.syncDirectory(dirname(path));
       entry = undefined;
     }
+    // Another file under the same name: the one that was opened before was removed.
+    if (entry !== undefined && !this.#isIntact(path, entry)) entry = undefined;
     const bytes = entry === undefined ? this.#disk.content(path) : entry.base;
     entry ??= { base: bytes, database: undefined, checkpoint: bytes, left: undefined };
     this.#entries.set(path, entry);

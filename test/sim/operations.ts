@@ -33,6 +33,7 @@ import { renewOnce } from "./client-streams";
 import type { OperationKind, WorkloadOptions } from "./options";
 import { fieldsOf, latin1, revisionOf } from "./replies";
 import type { LeaseJudge } from "./lease-judge";
+import type { Noted, Recorder } from "./recorder";
 import type { Step, Truth } from "./truth";
 import { claim } from "./violation";
 
@@ -52,6 +53,8 @@ export interface Operation {
   /** The step of its entry, once applied. */
   step: Step | undefined;
   description: string;
+  /** For the second level of the check, in runs that have it. */
+  noted: Noted | undefined;
 }
 
 /** Everything that was shown to some client, as far as real time is concerned. */
@@ -79,6 +82,8 @@ export interface OperationContext {
   readonly rng: Rng;
   readonly workload: WorkloadOptions;
   readonly leases: LeaseJudge;
+  readonly recorder: Recorder | undefined;
+  readonly now: () => number;
 }
 
 const call: Call = {
@@ -151,13 +156,14 @@ export class Operations {
           ignoreLease: known === 1,
         };
         operation.description = `put ${latin1(key)}=${latin1(request.value).slice(0, 10)} lease ${request.lease}`;
-        return this.#write(operation, kv.put(request), (answer) => this.#checkPut(operation, answer));
+        return this.#put(operation, request);
       }
       case "delete":
       case "deleteRange": {
         const range =
           operation.kind === "delete" ? { key: this.#key(), rangeEnd: new Uint8Array(0) } : this.#range();
         const request = create(DeleteRangeRequestSchema, { ...range, prevKv: rng.below(2) === 0 });
+        this.#note(operation, "deleteRange", request);
         operation.description = `delete ${latin1(range.key)}..${latin1(range.rangeEnd)}`;
         return this.#write(operation, kv.deleteRange(request), (answer) =>
           this.#checkDelete(operation, answer),
@@ -166,6 +172,7 @@ export class Operations {
       case "compareAndSet":
       case "txn": {
         const request = operation.kind === "txn" ? this.#txn() : this.#compareAndSet();
+        this.#note(operation, "txn", request);
         operation.description = `${operation.kind} of ${request.success.length} or ${request.failure.length}`;
         return this.#write(operation, kv.txn(request, call), (answer) =>
           this.#checkTxn(operation, decodeAnswer(TxnResponseSchema, answer)),
@@ -177,6 +184,7 @@ export class Operations {
           revision: BigInt(Math.max(1, revision - rng.below(200))),
           physical: rng.below(4) === 0,
         });
+        this.#note(operation, "compaction", request);
         operation.description = `compact ${request.revision}`;
         return this.#write(operation, kv.compact(request), () => {
           const { shown } = this.#context;
@@ -189,6 +197,7 @@ export class Operations {
         const id = leases.newId();
         operation.description = `grant ${id} for ${ttl} s`;
         const request = create(LeaseGrantRequestSchema, { ID: id, TTL: ttl });
+        this.#note(operation, "leaseGrant", request);
         return this.#write(operation, lease.leaseGrant(request), (answer) => {
           claim(answer.ID === id, () => `P15: asked for lease ${id}, got ${answer.ID}`);
           leases.acknowledged(id, operation.calledAtMs);
@@ -196,12 +205,10 @@ export class Operations {
       }
       case "leaseRevoke": {
         const id = this.#context.leases.some(rng);
+        const request = create(LeaseRevokeRequestSchema, { ID: id });
+        this.#note(operation, "leaseRevoke", request);
         operation.description = `revoke ${id}`;
-        return this.#write(
-          operation,
-          lease.leaseRevoke(create(LeaseRevokeRequestSchema, { ID: id })),
-          () => {},
-        );
+        return this.#write(operation, lease.leaseRevoke(request), () => {});
       }
       case "leaseKeepAlive": {
         const { leases } = this.#context;
@@ -224,6 +231,7 @@ export class Operations {
       case "txnRead": {
         const success = [this.#get(), this.#get()];
         const request = create(TxnRequestSchema, { success });
+        this.#note(operation, "txn", request);
         operation.description = "txn of two reads";
         return this.#answered(operation, kv.txn(request, call), (given) => {
           const answer = decodeAnswer(TxnResponseSchema, given);
@@ -240,6 +248,28 @@ export class Operations {
       default:
         return this.#read(operation);
     }
+  }
+
+  /** A plain put, drawn or asked for. */
+  put(operation: Operation, key: string, value: string): Promise<void> {
+    return this.#put(operation, { ...emptyPut, key: Buffer.from(key), value: Buffer.from(value) });
+  }
+
+  #put(operation: Operation, request: PutRequest): Promise<void> {
+    this.#note(operation, "put", request);
+    const { kv } = operation.host.services!;
+    return this.#write(operation, kv.put(request), (answer) => this.#checkPut(operation, answer));
+  }
+
+  #note(operation: Operation, kind: Noted["kind"], request: Noted["request"]): void {
+    const { recorder, now } = this.#context;
+    operation.noted = recorder?.note(kind, request, operation.host.name, now());
+  }
+
+  #settled({ noted }: Operation, outcome: NonNullable<Noted["outcome"]>): void {
+    if (noted === undefined) return;
+    noted.outcome = outcome;
+    noted.returnAt = this.#context.now();
   }
 
   #read(operation: Operation): Promise<void> {
@@ -265,6 +295,7 @@ export class Operations {
       }
       if (rng.below(8) === 0) request.minModRevision = BigInt(Math.max(1, shown.revision - rng.below(50)));
     }
+    this.#note(operation, "range", request);
     operation.description = `${kind} ${latin1(bounds.key)}..${latin1(bounds.rangeEnd)} at ${request.revision}`;
     return this.#answered(
       operation,
@@ -294,12 +325,12 @@ export class Operations {
           targetUnion: { case: "modRevision", value: BigInt(known?.main ?? 0) },
         }),
       ],
-      success: [this.#put(key)],
+      success: [this.#putOp(key)],
       failure: [this.#get()],
     });
   }
 
-  #put(key: Uint8Array): RequestOp {
+  #putOp(key: Uint8Array): RequestOp {
     return create(RequestOpSchema, {
       request: {
         case: "requestPut",
@@ -319,7 +350,7 @@ export class Operations {
         if (draw === 0 || written.has(at)) return this.#get();
         written.add(at);
         const key = this.#keys[at]!;
-        if (draw > 1) return this.#put(key);
+        if (draw > 1) return this.#putOp(key);
         return create(RequestOpSchema, {
           request: { case: "requestDeleteRange", value: create(DeleteRangeRequestSchema, { key }) },
         });
@@ -335,7 +366,7 @@ export class Operations {
     return create(TxnRequestSchema, {
       compare: [compare],
       success: [...ops(), this.#get()],
-      failure: [this.#put(this.#key())],
+      failure: [this.#putOp(this.#key())],
     });
   }
 
@@ -349,12 +380,14 @@ export class Operations {
     return outcome.then(
       (answer) => {
         operation.state = "done";
+        this.#settled(operation, { answer });
         this.counts.reads++;
         check(answer);
       },
       (error: unknown) => {
         if (!(error instanceof StoreError)) throw error;
         this.#count(error);
+        this.#settled(operation, { error });
         operation.state = error.definite ? "failed" : "unknown";
         refused(error);
       },
@@ -369,6 +402,7 @@ export class Operations {
     return outcome.then(
       (answer) => {
         operation.state = "done";
+        this.#settled(operation, { answer });
         this.counts.writes++;
         this.#tookEffect(operation);
         check(answer);
@@ -376,6 +410,7 @@ export class Operations {
       (error: unknown) => {
         if (!(error instanceof StoreError)) throw error;
         this.#count(error);
+        this.#settled(operation, { error });
         operation.state = error.definite ? "failed" : "unknown";
         if (error.definite) this.#checkNoEffect(operation, error);
       },

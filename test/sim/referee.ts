@@ -298,6 +298,8 @@ export class Referee {
     standing.revision = revision;
     if (before?.role !== role) this.#roleChanged(standing, status);
     if (role === "leader") this.#observeLeader(standing, status, before);
+    // A leader that stepped down in the same event was not asked.
+    this.committed = Math.max(this.committed, commit);
   }
 
   #began(standing: Standing, status: Status): void {
@@ -349,7 +351,7 @@ export class Referee {
         () => `R6: leader ${name} committed ${commit} of an earlier term by counting`,
       );
     }
-    if (commit > this.committed) this.#extend(standing, status, before);
+    if (commit > before.commit && commit > this.committed) this.#extend(standing, status, before);
     if (lastIndex > before.lastIndex) {
       let pending = 0;
       for (let index = lastIndex; index > commit; index--) {

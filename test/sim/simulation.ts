@@ -7,11 +7,11 @@ import type { ConfigurationChange } from "../../src/consensus/types";
 import type { MemberId } from "../../src/ids";
 import type { JoinPlan } from "../../src/member/join-plan";
 import type { Member, MemberOptions } from "../../src/member/member";
-import { create } from "@bufbuild/protobuf";
-import { MemberSchema, PutRequestSchema } from "../../src/proto/gen/etcd/rpc_pb";
+import { MemberSchema } from "../../src/proto/gen/etcd/rpc_pb";
 import { setRandomSeed } from "bun:jsc";
 import { SeededRng } from "../../src/rng";
 import { LogFullError } from "../../src/storage/wal/errors";
+import { checkByRevision } from "../check/by-revision";
 import { VirtualClock } from "./clock";
 import { Faults } from "./faults";
 import { SimulatedHost } from "./host";
@@ -26,6 +26,7 @@ import {
   type Overrides,
   type SimulationOptions,
 } from "./options";
+import { Recorder } from "./recorder";
 import { Referee } from "./referee";
 import { listen } from "./taps";
 import { setTraps } from "./traps";
@@ -57,6 +58,8 @@ export interface RunOptions extends Overrides {
 
 /** After healing, everything that is due must have happened within this virtual time. */
 const livenessMs = 60_000;
+/** One run in so many keeps its whole history, for the second level of the linearizability check. */
+const historyEvery = 8;
 /** A second of virtual time has some ten thousand events. */
 const eventsPerSecondMax = 2_000_000;
 /** Hashes of members are compared this often. */
@@ -89,6 +92,7 @@ export class Simulation {
   readonly #rng: SeededRng;
   readonly #clientRng: SeededRng;
   readonly #traceLine: ((line: string) => void) | undefined;
+  readonly #recorder: Recorder | undefined;
   /** The host whose event is running. */
   #current: SimulatedHost | undefined;
   #failure: { readonly error: unknown; readonly atMs: number } | undefined;
@@ -111,6 +115,8 @@ export class Simulation {
   constructor(options: SimulationOptions, trace?: (line: string) => void) {
     this.options = options;
     this.#traceLine = trace;
+    // The exact check of the whole history costs memory and a second: some runs have it.
+    this.#recorder = options.seed % historyEvery === 0 ? new Recorder() : undefined;
     this.#rng = new SeededRng(options.seed).fork(1);
     this.#clientRng = this.#rng.fork(2);
     const { truth, clock } = this;
@@ -124,7 +130,13 @@ export class Simulation {
     this.leases = new LeaseJudge(truth, 1 + options.clockRateSpreadPercent / 100, options.electionTimeoutMs);
     this.shown = new Shown(truth);
     const shared = { truth, shown: this.shown, workload: options.workload };
-    this.operations = new Operations({ ...shared, rng: this.#rng.fork(4), leases: this.leases });
+    this.operations = new Operations({
+      ...shared,
+      rng: this.#rng.fork(4),
+      leases: this.leases,
+      recorder: this.#recorder,
+      now: () => clock.monotonicMs(),
+    });
     this.watchers = new Watchers({
       ...shared,
       clock,
@@ -445,8 +457,8 @@ export class Simulation {
     return "put";
   }
 
-  #send(host: SimulatedHost, kind: OperationKind, client: number): void {
-    const operation: Operation = {
+  #operation(host: SimulatedHost, kind: OperationKind): Operation {
+    return {
       number: ++this.#operationNumber,
       kind,
       host,
@@ -458,7 +470,12 @@ export class Simulation {
       state: "open",
       step: undefined,
       description: kind,
+      noted: undefined,
     };
+  }
+
+  #send(host: SimulatedHost, kind: OperationKind, client: number): void {
+    const operation = this.#operation(host, kind);
     const { life } = host;
     this.#busy.add(client);
     const done = (): void => {
@@ -695,7 +712,13 @@ export class Simulation {
     this.#isQuiet = true;
     this.watchers.finish();
     finalChecks(this.truth, this.#belonging());
+    if (this.#recorder === undefined) return;
+    const { problems, counts } = checkByRevision(this.#recorder.history(this.truth));
+    this.#judged = counts;
+    claim(problems.length === 0, () => `P2 (whole history): ${problems.slice(0, 3).join("\n")}`);
   }
+
+  #judged: Readonly<Record<string, number>> = {};
 
   #isQuiet = false;
 
@@ -738,16 +761,16 @@ export class Simulation {
       if (done) return;
       this.clock.after(500, write);
       host.enter(host.life, () => {
-        const request = create(PutRequestSchema, {
-          key: Buffer.from("k00"),
-          value: Buffer.from(`final of ${host.name}`),
-        });
-        host.services?.kv.put(request).then(
+        if (host.services === undefined) return;
+        const operation = this.#operation(host, "put");
+        this.#asking = operation;
+        this.operations.put(operation, "k00", `final ${operation.number} of ${host.name}`).then(
           () => {
-            done = true;
+            if (operation.state === "done") done = true;
           },
-          () => {},
+          (error: unknown) => this.fail(error),
         );
+        this.#asking = undefined;
       });
     };
     write();
@@ -769,6 +792,7 @@ export class Simulation {
     add("consensus", { ...this.referee.counts });
     add("watch", this.watchers.counts);
     add("lease", this.leases.counts);
+    add("history", this.#judged);
     add("network", this.links.counts);
     add("refusal", this.operations.counts.refusals);
     const { reads, writes, stale } = this.operations.counts;
