@@ -59,7 +59,8 @@ export class Referee {
   readonly #seen: (undefined | { readonly entry: Entry; readonly before: Term | undefined }[])[] = [];
   /** The highest index that some leader called committed. */
   committed: LogIndex = 0;
-  #termBefore: Term = 0;
+  /** Of the receiver, when a message arrives. */
+  #statusBefore: Status | undefined;
 
   constructor(truth: Truth, trace: (host: SimulatedHost, what: string) => void) {
     this.#truth = truth;
@@ -229,9 +230,10 @@ export class Referee {
   }
 
   arrives(host: SimulatedHost, message: PeerMessage): void {
-    this.#termBefore = host.member?.status().term ?? 0;
+    this.#statusBefore = host.member?.status();
     if (message.kind === "append" || message.kind === "heartbeat") {
-      if (message.term >= this.#termBefore) this.#standing(host).heardLeaderMs = host.monotonicMs();
+      if (message.term >= (this.#statusBefore?.term ?? 0))
+        this.#standing(host).heardLeaderMs = host.monotonicMs();
     }
   }
 
@@ -240,16 +242,17 @@ export class Referee {
     if (message.kind !== "pre-vote" && message.kind !== "vote") return;
     this.counts.preVotes++;
     const { member } = host;
-    if (member === undefined) return;
+    const before = this.#statusBefore;
+    if (member === undefined || before === undefined) return;
     const { term } = member.status();
     if (message.kind === "pre-vote") {
-      claim(term === this.#termBefore, () => `R11: a pre-vote moved ${host.name} to term ${term}`);
+      claim(term === before.term, () => `R11: a pre-vote moved ${host.name} to term ${term}`);
       return;
     }
-    if (message.transfer || term === this.#termBefore) return;
+    if (message.transfer || term === before.term) return;
+    if (before.role !== "follower" || before.leader === 0n) return;
     const { heartbeatIntervalMs, electionTimeoutMs } = member.options;
-    const { status, heardLeaderMs, life } = this.#standing(host);
-    if (status?.role !== "follower" || status.leader === 0n || life !== host.life) return;
+    const { heardLeaderMs } = this.#standing(host);
     const silenceMs = host.monotonicMs() - heardLeaderMs;
     claim(
       silenceMs >= electionTimeoutMs - 2 * heartbeatIntervalMs,
