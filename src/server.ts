@@ -13,6 +13,8 @@ import { replayed } from "./member/publication";
 import { Member } from "./member/member";
 import type { Disk, Peers } from "./member/ports";
 import { systemClock, systemRng } from "./member/system";
+import { doublingBounds, Histogram } from "./metrics/instruments";
+import { consoleMeasures } from "./metrics/measures";
 import { createMetrics, type Metrics } from "./metrics/metrics";
 import { applyObserver, logObserver, sampleMember } from "./metrics/sample-member";
 import { startStallMonitor } from "./metrics/stall-monitor";
@@ -27,6 +29,7 @@ import { KvService } from "./service/kv";
 import { LeaseService } from "./service/lease";
 import { LockService } from "./service/lock";
 import { MaintenanceService } from "./service/maintenance";
+import type { Measures } from "./service/member-status";
 import { Overview } from "./service/overview";
 import { Snapshots } from "./service/snapshots";
 import { WatchService } from "./service/watch";
@@ -120,6 +123,8 @@ async function startLocked(
 ): Promise<Server> {
   const metrics = createMetrics({ extensive: options.metrics === "extensive" });
   const opened: { member?: Member } = {};
+  /** Durations of unary calls of all doors, in seconds. */
+  const requests = new Histogram(doublingBounds(0.0001, 17));
   const { fatal } = ends;
   const peers = openPeers(options, log, fatal, metrics, () => opened.member);
   try {
@@ -147,7 +152,18 @@ async function startLocked(
     const late = !known;
     if (late) log.warn("timed out waiting for the ready notification: serving what needs no leader");
     keepJoining(options.dataDirectory, member, disk, log, fatal);
-    return await openDoors(options, log, fatal, lock, member, metrics, late ? ready : undefined);
+    const measures = consoleMeasures(options, metrics, disk, requests, (to) => peers.roundTripMs(to));
+    return await openDoors(
+      options,
+      log,
+      fatal,
+      lock,
+      member,
+      metrics,
+      requests,
+      measures,
+      late ? ready : undefined,
+    );
   } catch (error) {
     if (!member.stopping) await member.stop();
     throw error;
@@ -289,6 +305,8 @@ async function openDoors(
   lock: DirectoryLock,
   member: Member,
   metrics: Metrics,
+  requests: Histogram,
+  measures: Measures,
   /** Set when the member is not known to its cluster yet. */
   becomesReady: Promise<void> | undefined,
 ): Promise<Server> {
@@ -333,7 +351,7 @@ async function openDoors(
     member: view,
     electionTimeoutMs: options.electionTimeoutMs,
     requestBytesMax: options.requestBytesMax,
-    observer: slowCallReporter(metrics.grpc, options.warningUnaryRequestMs, log),
+    observer: slowCallReporter(metrics.grpc, options.warningUnaryRequestMs, log, requests),
     onFatal: fatal,
   };
   const grpc = new GrpcServer({
@@ -354,6 +372,7 @@ async function openDoors(
     hostWhitelist: options.hostWhitelist,
     ownNames: ownNames(options),
   };
+  const snapshots = new Snapshots(member, () => systemClock.wallMs());
   const bootId = `${hexId(member.id)}-${Date.now().toString(36)}`;
   const wallMs = () => systemClock.wallMs();
   const restServices = {
@@ -362,7 +381,7 @@ async function openDoors(
     history: new HistoryService(member),
     browser: new KeyBrowser(member),
     overview: new Overview(member),
-    snapshots: new Snapshots(member, wallMs),
+    snapshots,
     jobs: new Jobs(`${hexId(member.id).padStart(16, "0")}-${Date.now().toString(36)}`, wallMs),
   };
   const access = new AdminAccess(
@@ -380,7 +399,7 @@ async function openDoors(
     access,
   );
   const pages = new Console({
-    services: { ...restServices, status: new ClusterStatus(member) },
+    services: { ...restServices, status: new ClusterStatus(member, systemClock, measures, snapshots) },
     access,
     log,
     wallMs,
@@ -469,7 +488,12 @@ async function openDoors(
 }
 
 /** Counts calls, and tells the log of unary ones that took longer than the warning limit. */
-function slowCallReporter(counts: Required<GrpcObserver>, warningMs: number, log: Logger): GrpcObserver {
+function slowCallReporter(
+  counts: Required<GrpcObserver>,
+  warningMs: number,
+  log: Logger,
+  durations: Histogram,
+): GrpcObserver {
   const seldom = new OncePerMinute();
   return {
     started: (method) => counts.started(method),
@@ -479,6 +503,7 @@ function slowCallReporter(counts: Required<GrpcObserver>, warningMs: number, log
     streamFailed: (method, direction) => counts.streamFailed(method, direction),
     handled(method, code, durationMs) {
       counts.handled(method, code, durationMs);
+      if (method.kind === "unary") durations.observe(durationMs / 1_000);
       if (durationMs >= warningMs && method.kind === "unary") {
         seldom.run(method.path, (suppressed) =>
           log.warn("request took too long", {

@@ -140,6 +140,35 @@ document.addEventListener("htmx:after:request", ({ detail }) => {
     heard();
 });
 
+/* Rows never move under the pointer: what is new waits until it has left. */
+
+let waiting = 0;
+document.addEventListener("htmx:sse:before:message", ({ detail }) => {
+  for (const list of all("[data-wait]")) {
+    const cell = list.closest("[data-live]");
+    if (!list.matches(":hover, :focus-within") || !detail.message.data.includes(`#${cell.id}"`)) continue;
+    const parts = new DOMParser().parseFromString(detail.message.data, "text/html");
+    const part = find(`hx-partial[hx-target="#${cell.id}"]`, parts);
+    const now = part?.querySelector("[data-wait]");
+    if (!now || now.textContent === list.textContent) continue;
+    const first = list.firstElementChild?.lastElementChild?.textContent;
+    const rows = [...now.children];
+    const at = rows.findIndex((row) => row.lastElementChild?.textContent === first);
+    waiting = at === -1 ? rows.length : at;
+    part.remove();
+    detail.message.data = all("hx-partial", parts)
+      .map((one) => one.outerHTML)
+      .join("");
+    if (waiting > 0) toast(`${waiting} new`);
+    list.addEventListener("pointerleave", catchUp, { once: true });
+  }
+});
+function catchUp() {
+  waiting = 0;
+  if (live.element)
+    htmx.ajax("GET", `${live.template.dataset.liveUrl}&once`, { source: live.element, swap: "none" });
+}
+
 /** Another process answers: its pages may be of another version, and forms of this one are still good. */
 function restarted() {
   const written = all("main input, main textarea, main select").some(

@@ -118,6 +118,8 @@ export interface ServerOptions {
 
   /** The flags as they took effect, by etcd's name, for the log line at the start. */
   readonly effectiveFlags: Readonly<Record<string, string>>;
+  /** By etcd's name, how the flag, variable or line of the configuration file was written that said it. */
+  readonly settingOrigins: Readonly<Record<string, string>>;
 }
 
 /** What the command line asks for. Parsing starts nothing, prints nothing and never throws for bad input. */

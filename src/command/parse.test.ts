@@ -37,7 +37,8 @@ function configFile(content: string): string {
 test("without anything said, a member serves etcd's ports with etcd's defaults from <name>.keelson", () => {
   const { options, warnings } = serve("");
   expect(warnings).toEqual([]);
-  const { effectiveFlags, ...rest } = options;
+  const { effectiveFlags, settingOrigins, ...rest } = options;
+  expect(settingOrigins).toEqual({});
   expect(effectiveFlags["listen-client-urls"]).toBe("http://localhost:2379");
   expect(rest).toEqual({
     name: "default",
@@ -91,7 +92,12 @@ test("without anything said, a member serves etcd's ports with etcd's defaults f
     logFormat: "auto",
     logOutputs: ["default"],
     metrics: "basic",
-  } satisfies Omit<ServerOptions, "effectiveFlags">);
+  } satisfies Omit<ServerOptions, "effectiveFlags" | "settingOrigins">);
+});
+
+test("where each setting was said is kept, as it was written", () => {
+  const { options } = serve("--name one -heartbeat-interval 50");
+  expect(options.settingOrigins).toEqual({ name: "--name", "heartbeat-interval": "--heartbeat-interval" });
 });
 
 describe("a flag is understood", () => {

@@ -281,6 +281,7 @@ function buildOptions(settings: Settings, warnings: string[]): ServerOptions {
     logOutputs: values["log-outputs"],
     metrics: values.metrics,
     effectiveFlags: effectiveFlags(settings),
+    settingOrigins: settingOrigins(settings),
   };
 }
 
@@ -433,4 +434,11 @@ function effectiveFlags(settings: Settings): Record<string, string> {
     if (text !== undefined && text !== "") effective[name] = text;
   }
   return effective;
+}
+
+/** Where each setting was said that was said at all. */
+function settingOrigins(settings: Settings): Record<string, string> {
+  const origins: Record<string, string> = {};
+  for (const [name, { shownAs }] of settings.byFlag) origins[name] = shownAs;
+  return origins;
 }

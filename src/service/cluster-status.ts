@@ -1,6 +1,14 @@
-/** What this member knows of all members, each figure with its age. */
-import { hexId, type MemberId } from "../ids";
+/**
+ * What this member knows of all members, each figure with its age. Members are asked once a second while somebody
+ * looks, and not at all otherwise; each keeps an hour of figures about itself whether somebody looks or not.
+ */
+import type { MemberId } from "../ids";
 import type { Member } from "../member/member";
+import type { Clock } from "../member/ports";
+import { hex16, type Measures, type MemberStatus, OwnStatus, type Setting } from "./member-status";
+import { type ClusterEvent, mergedEvents } from "./recent-events";
+import { Series, type SeriesPiece } from "./series";
+import type { Snapshots } from "./snapshots";
 import { judge, type Verdict } from "./verdict";
 
 export interface MemberView {
@@ -11,8 +19,16 @@ export interface MemberView {
   readonly learner: boolean;
   readonly peerUrls: readonly string[];
   readonly clientUrls: readonly string[];
-  /** Milliseconds since its figures were true; undefined: none are known. */
+  /** What it said last. */
+  readonly status: MemberStatus | undefined;
+  /** Milliseconds since that was true; undefined: it never said anything. */
   readonly ageMs: number | undefined;
+  /** Entries that are committed and not applied there. */
+  readonly lagEntries: number | undefined;
+  /** The age of the oldest of them. */
+  readonly lagMs: number | undefined;
+  /** How far its clock is ahead of this member's. */
+  readonly skewMs: number | undefined;
 }
 
 export interface ClusterView {
@@ -25,49 +41,247 @@ export interface ClusterView {
   readonly members: readonly MemberView[];
   readonly alarms: readonly { readonly type: "nospace" | "corrupt"; readonly member: string }[];
   readonly verdict: Verdict;
+  /** The last of all members, newest first. */
+  readonly events: readonly ClusterEvent[];
 }
 
-const hex16 = (id: MemberId | bigint): string => hexId(id).padStart(16, "0");
+const statusMethod = "console-status";
+const seriesMethod = "console-series";
+const settingsMethod = "console-settings";
+const askEveryMs = 1_000;
+const answerTimeoutMs = 1_500;
+const longAnswerTimeoutMs = 3_000;
+/** How long a page waits for members; those that were silent are not waited for. */
+const refreshWaitMs = 250;
+const snapshotLookMs = 15_000;
+const eventsShown = 20;
+
+interface Heard {
+  status: MemberStatus;
+  /** When its figures were true at the earliest. */
+  atMs: number;
+  skewMs: number;
+}
+
+const nothing = new Uint8Array(0);
+
+function parsed<Value>(bytes: Uint8Array): Value {
+  return JSON.parse(Buffer.from(bytes).toString()) as Value;
+}
 
 export class ClusterStatus {
   readonly clusterId: string;
   readonly #member: Member;
+  readonly #clock: Clock;
+  readonly #own: OwnStatus;
+  readonly #settings: readonly Setting[];
+  readonly #snapshots: Snapshots;
+  readonly #heard = new Map<MemberId, Heard>();
+  readonly #asking = new Map<MemberId, Promise<void>>();
+  readonly #series = new Map<MemberId, Series>();
+  #cancel: (() => void) | undefined;
+  #lookers = 0;
+  #snapshotsSeenAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(member: Member) {
+  constructor(member: Member, clock: Clock, measures: Measures, snapshots: Snapshots) {
     this.#member = member;
+    this.#clock = clock;
+    this.#own = new OwnStatus(member, measures);
+    this.#settings = measures.settings;
+    this.#snapshots = snapshots;
     this.clusterId = hex16(member.clusterId);
+    member.calls.answer(statusMethod, () => {
+      this.#lookForSnapshots();
+      return Promise.resolve(Buffer.from(JSON.stringify(this.#own.read())));
+    });
+    member.calls.answer(seriesMethod, (_from, body) => {
+      const { after } = parsed<{ readonly after: number }>(body);
+      return Promise.resolve(Buffer.from(JSON.stringify(this.#own.series.after(Number(after)))));
+    });
+    member.calls.answer(settingsMethod, () => Promise.resolve(Buffer.from(JSON.stringify(this.#settings))));
+    member.onStop(() => this.#cancel?.());
+    this.#tick();
+  }
+
+  #tick(): void {
+    if (this.#member.stopping) return;
+    this.#own.sample();
+    if (this.#lookers > 0) this.#askAll();
+    this.#cancel = this.#clock.after(askEveryMs, () => this.#tick());
   }
 
   /** What is known now; waits for nothing. */
   view(): ClusterView {
     const { state, id, leader, term, revision } = this.#member;
+    const nowMs = this.#clock.monotonicMs();
     const self = hex16(id);
-    const members = state.members().map((record) => ({
-      id: hex16(record.ID),
-      name: record.name,
-      learner: record.isLearner,
-      peerUrls: record.peerURLs,
-      clientUrls: record.clientURLs,
-      ageMs: record.ID === id ? 0 : undefined,
-    }));
-    const alarms = state.alarms().map(({ alarm, memberID }) => ({
-      type: alarm === 1 ? ("nospace" as const) : ("corrupt" as const),
-      member: hex16(memberID),
-    }));
     const known = leader === 0n ? undefined : hex16(leader);
+    const records = state.members().sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    let commit = this.#member.status().commit;
+    for (const { status } of this.#heard.values()) commit = Math.max(commit, status.commit);
+    const members = records.map((record): MemberView => {
+      const own = record.ID === id;
+      const heard = own ? { status: this.#own.read(), atMs: nowMs, skewMs: 0 } : this.#heard.get(record.ID);
+      return {
+        id: hex16(record.ID),
+        name: record.name,
+        learner: record.isLearner,
+        peerUrls: record.peerURLs,
+        clientUrls: record.clientURLs,
+        status: heard?.status,
+        ageMs: heard === undefined ? undefined : nowMs - heard.atMs,
+        lagEntries: heard === undefined ? undefined : Math.max(0, commit - heard.status.applied),
+        lagMs: heard === undefined ? undefined : this.#own.commits.lagMs(heard.status.applied, heard.atMs),
+        skewMs: heard?.skewMs,
+      };
+    });
+    const alarms = members.find((member) => member.id === self)?.status?.alarms ?? [];
     const verdict = judge({
       self,
-      members: members.map((member) => ({ ...member, leader: member.id === self ? known : undefined })),
       alarms,
+      members: members.map(({ status, ...member }) => ({
+        ...member,
+        leader: status?.leader,
+        term: status?.term,
+        diskFreeBytes: status?.diskFreeBytes,
+        databaseBytes: status?.databaseBytes,
+        quotaBytes: status?.quotaBytes,
+      })),
     });
-    return { clusterId: this.clusterId, self, leader: known, term, revision, members, alarms, verdict };
+    const events = mergedEvents(
+      members.map(({ status }) => status?.events ?? []),
+      eventsShown,
+    );
+    return {
+      clusterId: this.clusterId,
+      self,
+      leader: known,
+      term,
+      revision,
+      members,
+      alarms,
+      verdict,
+      events,
+    };
   }
 
-  /** Asks members whose figures are older than a second, and waits a moment for the answers. */
-  async refresh(): Promise<void> {}
+  /** Asks members whose figures are older than a second, and waits a moment for those that answered last time. */
+  async refresh(): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
+    const others = this.#others();
+    const old = others.filter(
+      (id) => nowMs - (this.#heard.get(id)?.atMs ?? Number.NEGATIVE_INFINITY) > askEveryMs,
+    );
+    if (old.length === 0) return;
+    const awaited = old.map((id) => {
+      const heard = this.#heard.get(id);
+      const silent = this.#asking.has(id) && (heard === undefined || nowMs - heard.atMs > answerTimeoutMs);
+      const answered = this.#ask(id);
+      return silent ? undefined : answered;
+    });
+    let cancel: () => void = () => {};
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#clock.after(refreshWaitMs, resolve);
+    });
+    await Promise.race([Promise.all(awaited), late]);
+    cancel();
+  }
 
   /** Keeps asking once a second until the answer is called. */
   keepAsking(): () => void {
-    return () => {};
+    this.#lookers++;
+    this.#askAll();
+    let over = false;
+    return () => {
+      if (!over) this.#lookers--;
+      over = true;
+    };
+  }
+
+  #others(): MemberId[] {
+    return this.#member.state
+      .members()
+      .map(({ ID }) => ID)
+      .filter((id) => id !== this.#member.id);
+  }
+
+  #askAll(): void {
+    this.#lookForSnapshots();
+    const others = this.#others();
+    for (const id of others) void this.#ask(id);
+    for (const id of this.#heard.keys()) if (!others.includes(id)) this.#forget(id);
+  }
+
+  #forget(id: MemberId): void {
+    this.#heard.delete(id);
+    this.#series.delete(id);
+  }
+
+  /** Never rejects: silence shows as age. */
+  #ask(id: MemberId): Promise<void> {
+    const under = this.#asking.get(id);
+    if (under !== undefined) return under;
+    const askedAtMs = this.#clock.monotonicMs();
+    const asking = this.#member
+      .call(id, statusMethod, nothing, answerTimeoutMs)
+      .then((body) => {
+        const status = parsed<MemberStatus>(body);
+        const tripMs = this.#clock.monotonicMs() - askedAtMs;
+        const skewMs = status.wallMs - (this.#clock.wallMs() - tripMs / 2);
+        this.#heard.set(id, { status, atMs: askedAtMs, skewMs });
+      })
+      .catch(() => {})
+      .finally(() => this.#asking.delete(id));
+    this.#asking.set(id, asking);
+    return asking;
+  }
+
+  /** Reads the own folder now and then, since a status is not to wait for a disk. */
+  #lookForSnapshots(): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#snapshotsSeenAtMs < snapshotLookMs) return;
+    this.#snapshotsSeenAtMs = nowMs;
+    void this.#snapshots.own().then(
+      (infos) => {
+        const latest = infos.reduce<(typeof infos)[number] | undefined>(
+          (found, info) => (found === undefined || info.takenAtMs > found.takenAtMs ? info : found),
+          undefined,
+        );
+        this.#own.lastSnapshot =
+          latest === undefined
+            ? undefined
+            : { name: latest.name, takenAtMs: latest.takenAtMs, revision: latest.revision };
+      },
+      () => {},
+    );
+  }
+
+  /** The last hour of every member that answers, by id. Only what is new travels. */
+  async series(): Promise<ReadonlyMap<string, Series>> {
+    const found = new Map<string, Series>();
+    await Promise.all(
+      this.#member.state.members().map(async ({ ID }) => {
+        if (ID === this.#member.id) {
+          found.set(hex16(ID), this.#own.series);
+          return;
+        }
+        const series = this.#series.get(ID) ?? new Series();
+        this.#series.set(ID, series);
+        found.set(hex16(ID), series);
+        const question = Buffer.from(JSON.stringify({ after: series.last }));
+        await this.#member.call(ID, seriesMethod, question, longAnswerTimeoutMs).then(
+          (body) => series.take(parsed<SeriesPiece>(body)),
+          () => {},
+        );
+      }),
+    );
+    return found;
+  }
+
+  /** The settings in force on a member. Rejects as {@link Member.call} does. */
+  async settings(id: MemberId): Promise<readonly Setting[]> {
+    return parsed<readonly Setting[]>(
+      await this.#member.call(id, settingsMethod, nothing, longAnswerTimeoutMs),
+    );
   }
 }

@@ -90,6 +90,11 @@ export class Snapshots {
     return { snapshots, silent };
   }
 
+  /** Those of this member alone. */
+  own(): Promise<readonly SnapshotInfo[]> {
+    return this.#list();
+  }
+
   /** Undefined when there is none of this name. */
   async info(name: string): Promise<SnapshotInfo | undefined> {
     const info = await this.#ask(this.#ownerOf(name), { ask: "info", name }, shortCallTimeoutMs);

@@ -7,14 +7,23 @@ export function Live({
   id,
   as = "span",
   class: more,
+  still,
   children,
 }: {
   readonly id: string;
   readonly as?: "span" | "div" | "tbody" | "ul" | "ol" | "p" | "g";
   readonly class?: string;
+  /** It changes all the time, such as an age: changes are not tinted. */
+  readonly still?: boolean;
   readonly children?: Child;
 }): Html {
   const inside = new Html(join(children).text);
-  const element = jsx(as, { id: `live-${id}`, class: more, "data-live": true, children: inside });
+  const element = jsx(as, {
+    id: `live-${id}`,
+    class: more,
+    "data-live": true,
+    "data-still": still,
+    children: inside,
+  });
   return new Html(element.text, [{ id: `live-${id}`, text: inside.text }]);
 }

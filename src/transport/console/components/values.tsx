@@ -45,12 +45,32 @@ export function Fact({
   );
 }
 
-/** When something was: how long ago, and on focus the moment itself. */
-export function Time({ atMs, nowMs }: { readonly atMs: number; readonly nowMs: number }): Html {
+/**
+ * When something was: how long ago, and on focus the moment itself. With `since` it reads as a span. Live pages render
+ * it anew each second, so `coarse` counts no seconds.
+ */
+export function Time({
+  atMs,
+  nowMs,
+  since,
+  coarse,
+}: {
+  readonly atMs: number;
+  readonly nowMs: number;
+  readonly since?: boolean;
+  readonly coarse?: boolean;
+}): Html {
   const iso = new Date(atMs).toISOString();
   const ago = nowMs - atMs;
+  const span = written(spanOf(Math.abs(ago)));
   const text =
-    ago < -1_500 ? `in ${written(spanOf(-ago))}` : ago < 1_500 ? "just now" : `${written(spanOf(ago))} ago`;
+    since === true
+      ? span
+      : ago < -1_500
+        ? `in ${span}`
+        : ago < 1_500 || (coarse === true && ago < 60_000)
+          ? "just now"
+          : `${span} ago`;
   return (
     <time datetime={iso} tabindex="0" data-tip={`${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`}>
       {text}
@@ -126,7 +146,7 @@ export function Commands({
 }): Html {
   return (
     <div class="commands">
-      <p class="label">{title}</p>
+      {title !== "" && <p class="label">{title}</p>}
       {of.map(({ tool, text }) => (
         <div class="command">
           <span class="tool">{tool}</span>

@@ -1,0 +1,71 @@
+/** Words about members that several pages use. */
+import type { ClusterView, MemberView } from "../../service/cluster-status";
+import { freshMs } from "../../service/verdict";
+import type { Tone } from "./components/state";
+import { countOf, spanOf, written } from "./text";
+
+/** Its name, or as long as it has none the beginning of its id. */
+export function nameOf({ name, id }: Pick<MemberView, "name" | "id">): string {
+  return name || id.slice(0, 8);
+}
+
+/** The name of the member with this id. */
+export function nameOfId(view: ClusterView, id: string): string {
+  const member = view.members.find((one) => one.id === id);
+  return member === undefined ? id.slice(0, 8) : nameOf(member);
+}
+
+/** Whether its figures say something about now. */
+export function isFresh({ ageMs }: MemberView): boolean {
+  return ageMs !== undefined && ageMs <= freshMs;
+}
+
+export interface StateWord {
+  readonly tone: Tone;
+  readonly word: string;
+}
+
+/** How a member is, in one word. */
+export function memberState(member: MemberView): StateWord {
+  if (member.status === undefined) {
+    return member.name === "" ? { tone: "muted", word: "Not started" } : { tone: "bad", word: "Silent" };
+  }
+  if (!isFresh(member)) return { tone: "bad", word: "Silent" };
+  if (member.status.receiving !== undefined) return { tone: "warn", word: "Installing snapshot" };
+  if (member.status.leader === undefined) return { tone: "warn", word: "No leader" };
+  if ((member.lagMs ?? 0) >= 5_000) return { tone: "warn", word: "Behind" };
+  return { tone: "ok", word: "In step" };
+}
+
+/** What it is in its cluster. */
+export function roleOf(member: MemberView, view: ClusterView): string {
+  if (member.learner) return "learner";
+  if (isFresh(member) && member.status?.role === "leader") return "leader";
+  if (member.id === view.leader && isFresh(member)) return "leader";
+  if (isFresh(member) && member.status?.role === "candidate") return "candidate";
+  return "voter";
+}
+
+/** How far it is behind, in entries and in time. */
+export function lagOf({ lagEntries, lagMs }: MemberView): string {
+  if (lagEntries === undefined) return "not known";
+  if (lagEntries === 0) return "0";
+  return (lagMs ?? 0) < 1_000
+    ? `${countOf(lagEntries)}, < 1 s`
+    : `${countOf(lagEntries)}, ${written(spanOf(lagMs ?? 0))}`;
+}
+
+/** The URL at which clients find a member: an own one of the address that the browser uses, if there is none. */
+export function clientUrlOf(view: ClusterView, fallback: string): string {
+  return view.members.find(({ id }) => id === view.self)?.clientUrls[0] ?? fallback;
+}
+
+/** How to start a further member that joins by itself. */
+export function joinCommand(view: ClusterView, name: string, fallback: string): string {
+  return [
+    `keelson --name ${name} --data-dir ${name}.keelson \\`,
+    `  --join ${clientUrlOf(view, fallback)} \\`,
+    "  --listen-client-urls http://ADDRESS:2379 --advertise-client-urls http://ADDRESS:2379 \\",
+    "  --listen-peer-urls http://ADDRESS:2380 --initial-advertise-peer-urls http://ADDRESS:2380",
+  ].join("\n");
+}
