@@ -44,6 +44,7 @@ import { openStateDatabase } from "./storage/sqlite";
 import { Console } from "./transport/console/console";
 import { createGateway } from "./transport/gateway/gateway";
 import type { GrpcObserver } from "./transport/grpc/options";
+import { createWebSocketDoor } from "./transport/gateway/web-socket";
 import { GrpcServer } from "./transport/grpc/server";
 import { HealthService } from "./transport/health";
 import { createHttpDoor } from "./transport/http/door";
@@ -413,6 +414,15 @@ async function openDoors(
     ...(gateway === undefined ? {} : { gateway }),
   });
   const metricsHttp = createHttpDoor({ ...common, metricsOnly: true });
+  const { cors, hostWhitelist } = common;
+  const sockets = {
+    cors,
+    hostWhitelist,
+    ownNames: common.ownNames,
+    requestBytesMax: options.requestBytesMax,
+  };
+  const webSockets =
+    gateway === undefined ? {} : { webSockets: createWebSocketDoor({ ...sockets, gateway }) };
 
   const listeners: Listener[] = [];
   const report = (message: string, fields: Readonly<Record<string, unknown>>) => log.warn(message, fields);
@@ -420,7 +430,7 @@ async function openDoors(
   const client = await listen({
     urls: options.listenClientEndpoints.map((endpoint) => endpoint.url),
     grpc,
-    ...(split ? {} : { http }),
+    ...(split ? {} : { http, ...webSockets }),
     log: report,
   });
   listeners.push(client);
@@ -431,7 +441,12 @@ async function openDoors(
     ] as const) {
       if (endpoints.length === 0) continue;
       listeners.push(
-        await listen({ urls: endpoints.map((endpoint) => endpoint.url), http: door, log: report }),
+        await listen({
+          urls: endpoints.map((endpoint) => endpoint.url),
+          http: door,
+          ...(door === http ? webSockets : {}),
+          log: report,
+        }),
       );
     }
     if (options.listenClientEndpoints.some(({ port }) => port === 0)) {

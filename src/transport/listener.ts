@@ -7,6 +7,8 @@ import { createServer } from "node:net";
 import type { AddressInfo, ListenOptions, Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
+import { asksForWebSocket } from "./gateway/web-socket";
+
 /** Takes over HTTP/2 connections (a GrpcServer). */
 export interface ConnectionTaker {
   accept(socket: Duplex): void;
@@ -30,6 +32,8 @@ export interface ListenerOptions {
   readonly grpc?: ConnectionTaker;
   /** Everything else goes here. Absent: such connections are closed. */
   readonly http?: HttpServerLike;
+  /** Connections that begin by asking for a WebSocket go here. Absent: they go where everything else goes. */
+  readonly webSockets?: HttpServerLike;
   /** A connection whose first bytes do not tell its protocol for this long is closed. Default 10 s. */
   readonly firstByteTimeoutMs?: number;
   /** Further connections are closed at once. Default 65536. */
@@ -182,17 +186,19 @@ class ClientPorts implements Listener {
       forget();
       socket.pause();
       socket.unshift(seen);
-      this.#handOver(socket, protocol);
+      this.#handOver(socket, protocol, seen);
     };
     socket.on("data", onData);
     socket.on("close", forget);
     socket.on("end", onEnd);
   }
 
-  #handOver(socket: Socket, protocol: "http2" | "other"): void {
+  #handOver(socket: Socket, protocol: "http2" | "other", seen: Uint8Array): void {
     try {
       if (protocol === "http2" && this.#options.grpc !== undefined) {
         this.#options.grpc.accept(socket);
+      } else if (protocol === "other" && this.#options.webSockets !== undefined && asksForWebSocket(seen)) {
+        this.#options.webSockets.emit("connection", socket);
       } else if (protocol === "other" && this.#options.http !== undefined) {
         this.#options.http.emit("connection", socket);
       } else {
