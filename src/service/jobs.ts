@@ -71,7 +71,8 @@ export class Jobs {
     };
     this.#jobs.set(id, job);
     work(job).then(
-      (result) => this.#end(job, job.canceled ? "canceled" : "done", result, undefined),
+      // Work that came to its end in spite of a cancel is done: nobody is told that it did not happen.
+      (result) => this.#end(job, "done", result, undefined),
       (error: unknown) =>
         this.#end(
           job,

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { GrpcCode, refuse, StoreError } from "../errors";
 import { hexId, type MemberId } from "../ids";
 import type { Member } from "../member/member";
+import type { JobContext } from "./jobs";
 
 const folderName = "snapshots";
 const digestBytes = 32;
@@ -110,7 +111,9 @@ export class Snapshots {
     return this.#member.call(owner, method, Buffer.from(JSON.stringify(question)), shortCallTimeoutMs);
   }
 
-  verify(name: string): Promise<SnapshotVerdict> {
+  verify(name: string, context?: JobContext): Promise<SnapshotVerdict> {
+    // Here its progress can be seen, and it can be given up; elsewhere only its end is heard of.
+    if (this.#ownerOf(name) === this.#member.id) return this.#verify(name, context);
     return this.#ask(
       this.#ownerOf(name),
       { ask: "verify", name },
@@ -227,7 +230,7 @@ export class Snapshots {
   }
 
   /** Reads the whole file again: its end has to be the digest of what is before. */
-  async #verify(name: string): Promise<SnapshotVerdict> {
+  async #verify(name: string, context?: JobContext): Promise<SnapshotVerdict> {
     const info = await this.#info(name);
     if (info === undefined) throw new StoreError(GrpcCode.notFound, "there is no such snapshot");
     const hash = createHash("sha256");
@@ -251,6 +254,8 @@ export class Snapshots {
         if (bytesRead === 0) return problem("it ended early");
         hash.update(piece.subarray(0, bytesRead));
         offset += bytesRead;
+        context?.progress(offset, size - digestBytes);
+        if (context?.canceled === true || this.#member.stopping) throw refuse("canceled");
         await this.#member.soon();
       }
       const end = Buffer.alloc(digestBytes);

@@ -157,7 +157,7 @@ describe("keelson snapshot", () => {
     expect(snapshot("restore", file, "--data-dir", join(folder, "x"), "--mark-compacted").code).toBe(2);
     expect(snapshot("restore", file).code).toBe(2);
     expect(snapshot("status", join(folder, "absent")).code).toBe(1);
-  });
+  }, 60_000);
 
   test("a restored member has the keys, a new identity, and watchers that go on where they were", async () => {
     const directory = join(folder, "restored");

@@ -34,6 +34,8 @@ export class Exchange implements RestRequest<Record<string, unknown>, Record<str
   tail: Uint8Array = noBytes;
   /** Its answer's body is being written as it comes. */
   streaming = false;
+  /** It may wait for long: a stop of the server ends it. */
+  endless = false;
   readonly #calls: RestCall[] = [];
   #query = new Map<string, Uint8Array[]>();
   #idempotency: Idempotency | undefined;

@@ -103,7 +103,7 @@ interface Common {
   readonly write: "no" | "replicated" | "local";
   /** What a learner does with it. Default "refuse". */
   readonly learner?: LearnerRule;
-  /** Its answer lasts until the client leaves. */
+  /** It may wait for long, or answer for ever: a stop of the server ends it. */
   readonly endless?: boolean;
   readonly tail?: TailParameter;
   /** Request headers that it reads. */

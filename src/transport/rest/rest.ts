@@ -165,6 +165,7 @@ export class RestApi {
     if (this.#open.size >= (this.#options.requestsMax ?? requestsMaxDefault) + this.#streams) {
       throw new Problem("too-many-requests", "Too many requests are being answered.");
     }
+    exchange.endless = operation.endless === true;
     this.#open.add(exchange);
     try {
       const bytesMax = this.#options.requestBytesMax ?? requestBytesMaxDefault;
@@ -246,7 +247,7 @@ export class RestApi {
   /** Ends streams and refuses what comes. Resolves when nothing is open any more. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    for (const exchange of this.#open) if (exchange.streaming) exchange.cancel();
+    for (const exchange of this.#open) if (exchange.streaming || exchange.endless) exchange.cancel();
     while (this.#open.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -251,6 +251,7 @@ const HolderShape = strict({ lease: HexId, fencingRevision: Decimal });
 export const lockOperations: readonly Operation[] = [
   operation({
     id: "acquireLock",
+    endless: true,
     method: "POST",
     path: "/locks/{name}",
     tag: "leases",

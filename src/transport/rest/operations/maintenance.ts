@@ -308,7 +308,14 @@ export const maintenanceOperations: readonly Operation[] = [
       });
       if (!members.some(({ ID }) => ID === member))
         throw new Problem("member-not-found", "There is no member with this id.");
-      return accepted(jobs.start("snapshot", async () => snapshotJson(await snapshots.take(member))));
+      return accepted(
+        jobs.start("snapshot", async (context) => {
+          const taken = await snapshots.take(member);
+          if (!context.canceled) return snapshotJson(taken);
+          await snapshots.remove(taken.name);
+          throw new Error("given up; what was taken is removed");
+        }),
+      );
     },
   }),
   operation({
@@ -405,7 +412,7 @@ export const maintenanceOperations: readonly Operation[] = [
     examples: [],
     async handle(request, services) {
       const { name } = await snapshotOf(services, request.path.name);
-      return accepted(services.jobs.start("verify", () => services.snapshots.verify(name)));
+      return accepted(services.jobs.start("verify", (context) => services.snapshots.verify(name, context)));
     },
   }),
   operation({
