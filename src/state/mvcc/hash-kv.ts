@@ -8,6 +8,10 @@ import type { MvccStore } from "./store";
 /** The name of the bucket in which etcd keeps revisions; the hash begins with it. */
 const bucketName = Buffer.from("key");
 
+/** A slice ends after so many bytes, however few rows they are: about five milliseconds. */
+const sliceBytesMax = 4 * 1024 ** 2;
+const pageRows = 256;
+
 export class HashRun implements SlicedHash {
   readonly #compacted: Revision;
   readonly #revision: Revision;
@@ -45,12 +49,14 @@ export class HashRun implements SlicedHash {
   }
 
   next(rowsMax: number): HashAnswer | undefined {
-    for (let left = rowsMax; left > 0;) {
-      const page = this.store.rows.page(this.#row, Math.min(left, 256));
+    let bytes = 0;
+    for (let left = rowsMax; left > 0 && bytes < sliceBytesMax;) {
+      const page = this.store.rows.page(this.#row, Math.min(left, pageRows));
       for (const { sequence, main, sub, record } of page) {
         if (main > this.upTo) return this.#answer();
         this.#row = sequence;
         this.#add(sequence, main, sub, record);
+        bytes += record.length;
       }
       if (page.length === 0) return this.#answer();
       left -= page.length;

@@ -57,7 +57,7 @@ export class MvccHistory implements History {
         bytes += found.record.length;
         row = found.sequence;
       }
-      if (page.length < pageRows) break;
+      if (page.length === 0 || row === this.store.journal.position.nextSequence - 1) break;
     }
     if (changes.length > 0) revisions.push({ revision: changes[0]!.revision, changes });
     if (row !== undefined && last === this.store.revision) this.#mark(last + 1, row);

@@ -20,6 +20,8 @@ type RowValues = [sequence: number, main: number, sub: number, checksum: number,
 const columns = "sequence, main, sub, checksum, record";
 /** Rows that one statement of many looks up; each further one in it is cheaper than a statement of its own. */
 const batchRows = 32;
+/** Rows of many are read at once up to so many bytes, since one may have a megabyte and another a hundred bytes. */
+const pageBytesMax = 1024 ** 2;
 
 export class RevisionRows {
   readonly #journal: Journal;
@@ -28,6 +30,7 @@ export class RevisionRows {
   readonly #one: Statement;
   readonly #many: Statement;
   readonly #page: Statement;
+  readonly #pageBytes: Statement;
   readonly #next: Statement;
   readonly #length: Statement;
   readonly #remove: Statement;
@@ -41,6 +44,10 @@ export class RevisionRows {
     this.#many = database.prepare(Array.from({ length: batchRows }, () => one).join(" UNION ALL "));
     this.#page = database.prepare(
       `SELECT ${columns} FROM revisions WHERE sequence > ?1 ORDER BY sequence LIMIT ?2`,
+    );
+    // The length of a record is in the row's header: its bytes are not read for it.
+    this.#pageBytes = database.prepare(
+      "SELECT total(bytes) FROM (SELECT length(record) AS bytes FROM revisions WHERE sequence > ?1 ORDER BY sequence LIMIT ?2)",
     );
     this.#next = database.prepare(
       "SELECT sequence, main FROM revisions WHERE sequence >= ?1 ORDER BY sequence LIMIT 1",
@@ -110,11 +117,17 @@ export class RevisionRows {
     return row[0] - sealOverheadBytes;
   }
 
-  /** Up to `rowsMax` rows behind `sequence`, in order. */
+  /** Up to `rowsMax` rows behind `sequence`, in order; fewer when they are large, none only at the end. */
   page(sequence: number, rowsMax: number): RevisionRow[] {
     this.#journal.read();
-    const rows = this.#page.values(sequence, rowsMax) as RowValues[];
-    return rows.map(fromValues);
+    return this.#pageValues(sequence, rowsMax).map(fromValues);
+  }
+
+  #pageValues(sequence: number, rowsMax: number): RowValues[] {
+    let rows = rowsMax;
+    while (rows > 1 && (this.#pageBytes.values(sequence, rows) as [[number]])[0][0] > pageBytesMax)
+      rows >>= 1;
+    return this.#page.values(sequence, rows) as RowValues[];
   }
 
   /**
@@ -123,7 +136,7 @@ export class RevisionRows {
    */
   *all(): Generator<RevisionRow & { readonly start: number; readonly checksum: number }> {
     for (let last = 0; ;) {
-      const rows = this.#page.values(last, 1000) as RowValues[];
+      const rows = this.#pageValues(last, 1000);
       for (const row of rows) {
         const [sequence, main, sub, checksum, sealed] = row;
         verify(row, sequence);

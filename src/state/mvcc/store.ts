@@ -16,6 +16,8 @@ import { RevisionRows } from "./revision-rows";
 
 /** Rows that the rebuild of the index reads in one slice. */
 const loadSliceRows = 500;
+/** Of large rows fewer: this many bytes also take about two milliseconds. */
+const loadSliceBytes = 1024 ** 2;
 
 /** A version of a key as comparisons and filters see it. */
 export interface VersionView {
@@ -56,13 +58,14 @@ export class MvccStore {
     return this.#changes.length;
   }
 
-  /** Rebuilds the index from the rows, checking each one; yields every 500 rows, about 2 ms. */
+  /** Rebuilds the index from the rows, checking each one; yields every 2 ms or so. */
   *load(sum: RowSum): Generator<void, void> {
     const { position } = this.journal;
     const fields = new RecordFields();
     let previousMain = 0;
     let previousSub = -1;
     let rows = 0;
+    let bytes = 0;
     for (const { sequence, main, sub, record, start, checksum } of this.rows.all()) {
       const ordered = main > previousMain || (main === previousMain && sub > previousSub);
       if (!ordered || main > position.revision || sequence >= position.nextSequence) {
@@ -77,7 +80,12 @@ export class MvccStore {
       const lease = fields.lease === 0n ? undefined : this.leases.get(fields.lease);
       const place = fields.version === 0 ? -sequence : sequence;
       this.#place(this.index.find(key), key, place, main, fields.create, fields.version, lease);
-      if (++rows % loadSliceRows === 0) yield;
+      rows++;
+      bytes += record.length;
+      if (rows < loadSliceRows && bytes < loadSliceBytes) continue;
+      rows = 0;
+      bytes = 0;
+      yield;
     }
   }
 

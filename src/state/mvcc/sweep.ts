@@ -9,6 +9,8 @@ import { parseRecord, RecordFields } from "./record";
 import type { MvccStore } from "./store";
 
 const pageRows = 128;
+/** A step ends after so many bytes of rows, however few they are. */
+const stepBytesMax = 2 * 1024 ** 2;
 
 export interface SweepStep {
   /** Nothing is left to remove. */
@@ -49,7 +51,8 @@ export class Sweep {
     if (target > this.#reached) this.#reached = target;
     journal.write(0);
     const before = position.rows.count;
-    for (let left = rowsMax; left > 0;) {
+    let bytes = 0;
+    for (let left = rowsMax; left > 0 && bytes < stepBytesMax;) {
       const page = rows.page(position.sweptSequence, Math.min(left, pageRows));
       let ended = page.length === 0;
       for (const { sequence, main, record } of page) {
@@ -59,6 +62,7 @@ export class Sweep {
         }
         this.#sweep(sequence, main, record, target);
         position.sweptSequence = sequence;
+        bytes += record.length;
       }
       if (ended) {
         // A tombstone at the revision itself stays until the next sweep, which must see its row again.
