@@ -12,6 +12,7 @@ import streamScript from "htmx.org/dist/ext/hx-sse.min.js" with { type: "text" }
 import htmxScript from "htmx.org/dist/htmx.min.js" with { type: "text" };
 import consoleScript from "../../../web/console.client.js" with { type: "text" };
 import styleSheet from "../../../web/console.css" with { type: "text" };
+import keysSheet from "../../../web/keys.css" with { type: "text" };
 import iconSprite from "../../../web/icons.svg" with { type: "text" };
 import mark from "../../../web/mark.svg" with { type: "text" };
 import type { Answer } from "../rest/answer";
@@ -51,7 +52,7 @@ const fonts = {
   "geist.woff2": embed("geist", "woff2", readFileSync(geistPath)),
   "geist-mono.woff2": embed("geist-mono", "woff2", readFileSync(geistMonoPath)),
 };
-let style = styleSheet;
+let style = styleSheet + keysSheet;
 for (const [name, path] of Object.entries(fonts)) style = style.replaceAll(`"${name}"`, `"${path}"`);
 
 /** Where each file is served. */

@@ -2,10 +2,29 @@
 import { login } from "./login";
 import type { Action, Page } from "./page";
 import { kit } from "./pages/kit";
+import { keyActions, keyPages } from "./pages/keys/all";
 import { overview } from "./pages/overview";
+import {
+  deleteSnapshot,
+  deleteSnapshotPage,
+  snapshot,
+  snapshotContent,
+  snapshots,
+  takeSnapshot,
+  verifySnapshot,
+} from "./pages/snapshots";
 import { chooseTheme } from "./theme";
 
-export const pages: readonly Page[] = [overview, kit, login];
+export const pages: readonly Page[] = [
+  overview,
+  ...keyPages,
+  snapshots,
+  snapshot,
+  deleteSnapshotPage,
+  snapshotContent,
+  kit,
+  login,
+];
 
 /** Signing in and out are the console's own; see console.ts. */
 const session: readonly Action[] = ["/login", "/logout"].map((path) => ({
@@ -14,4 +33,11 @@ const session: readonly Action[] = ["/login", "/logout"].map((path) => ({
   run: () => ({ kind: "done", to: "/ui/" }),
 }));
 
-export const actions: readonly Action[] = [chooseTheme, ...session];
+export const actions: readonly Action[] = [
+  chooseTheme,
+  ...session,
+  ...keyActions,
+  takeSnapshot,
+  verifySnapshot,
+  deleteSnapshot,
+];

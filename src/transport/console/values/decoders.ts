@@ -92,13 +92,23 @@ function yaml(value: Uint8Array): Decoded {
   if (value.length > parsedBytesMax / 4) return { ok: false, reason: "It is larger than 256 KiB." };
   const text = textOf(value);
   if (text === undefined) return { ok: false, reason: "It is no YAML: it is not UTF-8 text." };
-  const documents = parseAllDocuments(text, { logLevel: "silent", stringKeys: false });
-  if (!Array.isArray(documents)) return { ok: false, reason: "It is empty." };
-  const error = documents.find(({ errors }) => errors.length > 0)?.errors[0];
-  if (error !== undefined) return { ok: false, reason: `It is no YAML: ${error.message.split("\n")[0]!}` };
-  // What was an alias stays one, so a small text cannot become a large one.
-  const laidOut = documents.map((document) => document.toString({ lineWidth: 0 })).join("---\n");
-  return shown(laidOut, "Laid out for reading; comments and order are the value's own.");
+  try {
+    const documents = parseAllDocuments(text, { logLevel: "silent" });
+    if (!Array.isArray(documents)) return { ok: false, reason: "It is empty." };
+    const error = documents.find(({ errors }) => errors.length > 0)?.errors[0];
+    if (error !== undefined) return noYaml(error);
+    // What was an alias stays one, so a small text cannot become a large one.
+    const laidOut = documents.map((document) => document.toString({ lineWidth: 0 })).join("---\n");
+    return shown(laidOut, "Laid out for reading; comments and order are the value's own.");
+  } catch (error) {
+    // Some texts are only refused when they are written again.
+    return noYaml(error);
+  }
+}
+
+function noYaml(error: unknown): Decoded {
+  const message = error instanceof Error ? error.message : String(error);
+  return { ok: false, reason: `It is no YAML: ${message.split("\n")[0]!}` };
 }
 
 function base64(value: Uint8Array): Decoded {

@@ -113,16 +113,20 @@ function fold(lines: readonly DiffLine[]): DiffLine[] {
     near.fill(1, Math.max(0, at - contextLines), Math.min(lines.length, at + contextLines + 1));
   });
   const folded: DiffLine[] = [];
-  let skipped = 0;
+  let skipped: DiffLine[] = [];
   const flush = (): void => {
-    if (skipped > 0) folded.push({ kind: "skipped", bytes: new Uint8Array(0), count: skipped });
-    skipped = 0;
+    // One line takes as much room as the word that it is left out.
+    if (skipped.length === 1) folded.push(...skipped);
+    else if (skipped.length > 1) {
+      folded.push({ kind: "skipped", bytes: new Uint8Array(0), count: skipped.length });
+    }
+    skipped = [];
   };
   lines.forEach((line, at) => {
     if (near[at] === 1) {
       flush();
       folded.push(line);
-    } else skipped++;
+    } else skipped.push(line);
   });
   flush();
   return folded;
