@@ -179,6 +179,27 @@ describe("the comparison before serving", () => {
     cluster.clock.settle(leader.consistency.checkBeforeServing());
   });
 
+  test("when all start at once, each hashes its data once, and not for everybody who asks", () => {
+    const { cluster, node } = clusterOf(3);
+    const again = cluster.running().map((member) => restart(cluster, node(member)));
+    cluster.until(() => again.every(({ revision }) => revision === again[0]!.revision && revision > 20));
+    let runs = 0;
+    for (const { state } of again) {
+      const hashKV = state.hashKV.bind(state);
+      state.hashKV = (revision) => {
+        runs++;
+        const run = hashKV(revision);
+        // It lasts until the others have asked.
+        const next = run.next.bind(run);
+        const untilMs = cluster.clock.monotonicMs() + 500;
+        run.next = (rowsMax) => (cluster.clock.monotonicMs() < untilMs ? undefined : next(rowsMax));
+        return run;
+      };
+    }
+    cluster.clock.settle(Promise.all(again.map(({ consistency }) => consistency.checkBeforeServing())));
+    expect(runs).toBe(3);
+  });
+
   test("nobody is waited for longer than some seconds", () => {
     const { cluster, leader } = clusterOf(3);
     for (const member of cluster.followers()) cluster.crash(cluster.node(member.id));

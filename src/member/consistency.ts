@@ -83,6 +83,8 @@ export class Consistency {
   /** The compacted revision at which all members were last found equal. */
   #comparedCompaction: Revision = -1;
   #checking = false;
+  /** Under way. */
+  readonly #hashing = new Map<Revision, Promise<HashAnswer>>();
   /** Comparisons that found members equal, or not; for metrics. */
   checks = 0;
   mismatches = 0;
@@ -173,8 +175,11 @@ export class Consistency {
     const others = members.filter(({ ID }) => ID !== member.id);
     if (others.length === 0 || member.state.appliedIndex === 0) return;
     const deadlineMs = clock.monotonicMs() + startTimeoutMs;
-    const own = await this.#hash(revision);
-    const answers = await Promise.all(others.map(({ ID }) => this.#askUntil(ID, revision, deadlineMs)));
+    // Everybody hashes at the same time: one after the other, little of the time would be left for the answers.
+    const [own, ...answers] = await Promise.all([
+      this.#hash(revision),
+      ...others.map(({ ID }) => this.#askUntil(ID, revision, deadlineMs)),
+    ]);
     const hashes = [{ id: member.id, ...own }, ...answers.filter((answer) => answer !== undefined)];
     const verdict = compareHashes(hashes, members.length);
     if (verdict.kind === "equal" || !verdict.ids.includes(member.id)) {
@@ -244,7 +249,16 @@ export class Consistency {
     return Buffer.from(JSON.stringify({ hash, compactRevision }));
   }
 
-  async #hash(revision: Revision): Promise<HashAnswer> {
+  /** Whoever asks about a revision that is being hashed shares the answer: at a start of all, everybody asks everybody. */
+  #hash(revision: Revision): Promise<HashAnswer> {
+    const running = this.#hashing.get(revision);
+    if (running !== undefined) return running;
+    const answer = this.#hashAnew(revision).finally(() => this.#hashing.delete(revision));
+    this.#hashing.set(revision, answer);
+    return answer;
+  }
+
+  async #hashAnew(revision: Revision): Promise<HashAnswer> {
     const { member } = this.#parts;
     const sliced = member.state.hashKV(revision);
     try {
