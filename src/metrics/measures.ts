@@ -1,5 +1,6 @@
 /** What the console shows of a member beyond what the member knows itself: read from the series, the system, the flags. */
 import type { ServerOptions } from "../command/options";
+import { quotaBytesDefault } from "../limits";
 import type { Disk } from "../member/ports";
 import type { Measures, Posture } from "../service/member-status";
 import type { Buckets } from "../service/series";
@@ -37,6 +38,13 @@ function postureOf(options: ServerOptions): Posture {
   };
 }
 
+/** Flags whose default does what its text, which is etcd's, does not say. */
+const defaultsInWords: Readonly<Record<string, string>> = {
+  cors: "this server's own pages",
+  "host-whitelist": "addresses, private names and own names",
+  "quota-backend-bytes": `${quotaBytesDefault}`,
+};
+
 /** The measures of one process. `requests` takes the duration of each unary call, in seconds. */
 export function consoleMeasures(
   options: ServerOptions,
@@ -47,7 +55,7 @@ export function consoleMeasures(
 ): Measures {
   const settings = Object.entries(options.effectiveFlags).map(([name, value]) => ({
     name,
-    value,
+    value: options.settingOrigins[name] === undefined ? (defaultsInWords[name] ?? value) : value,
     from: options.settingOrigins[name],
   }));
   return {

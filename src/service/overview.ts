@@ -1,8 +1,10 @@
 /** What operators ask about the whole cluster: who answers, what a change of membership would mean, equal data. */
-import { hexId, type MemberId } from "../ids";
+import { refuse } from "../errors";
+import { hexId, type MemberId, noMember } from "../ids";
 import type { Member } from "../member/member";
 
 const pingMethod = "ping";
+const moveLeaderMethod = "move-leader";
 const pingTimeoutMs = 1_000;
 const hashTimeoutMs = 60_000;
 
@@ -89,6 +91,23 @@ export class Overview {
   constructor(member: Member) {
     this.#member = member;
     member.calls.answer(pingMethod, () => Promise.resolve(new Uint8Array(0)));
+    member.calls.answer(moveLeaderMethod, async (_from, body) => {
+      await member.transferLeader(BigInt(`0x${Buffer.from(body).toString()}`));
+      return new Uint8Array(0);
+    });
+  }
+
+  /**
+   * Has the leader hand over to `to`, wherever it is asked; at once when that member leads already. Refusals are those
+   * of {@link Member.transferLeader}, and `noLeader`.
+   */
+  async moveLeader(to: MemberId): Promise<void> {
+    const { leader, id, options } = this.#member;
+    if (leader === to) return;
+    if (leader === noMember) throw refuse("noLeader");
+    if (leader === id) return this.#member.transferLeader(to);
+    const timeoutMs = 2 * options.electionTimeoutMs + pingTimeoutMs;
+    await this.#member.call(leader, moveLeaderMethod, Buffer.from(hexId(to)), timeoutMs);
   }
 
   /** Who answers within a second. */

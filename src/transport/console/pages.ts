@@ -3,6 +3,9 @@ import { login } from "./login";
 import type { Action, Page } from "./page";
 import { kit } from "./pages/kit";
 import { keyActions, keyPages } from "./pages/keys/all";
+import { member } from "./pages/member";
+import { members } from "./pages/members";
+import { membershipActions, membershipPages } from "./pages/membership";
 import { overview } from "./pages/overview";
 import {
   deleteSnapshot,
@@ -17,6 +20,9 @@ import { chooseTheme } from "./theme";
 
 export const pages: readonly Page[] = [
   overview,
+  members,
+  ...membershipPages,
+  member,
   ...keyPages,
   snapshots,
   snapshot,
@@ -35,6 +41,7 @@ const session: readonly Action[] = ["/login", "/logout"].map((path) => ({
 
 export const actions: readonly Action[] = [
   chooseTheme,
+  ...membershipActions,
   ...session,
   ...keyActions,
   takeSnapshot,

@@ -42,7 +42,7 @@ export const overview: Page = {
             <Live id="verdict" as="div" still class="hero-verdict">
               <VerdictWords view={view} nowMs={request.nowMs} />
             </Live>
-            <Live id="drawing" as="div" class="hero-drawing">
+            <Live id="drawing" as="div" class="hero-drawing" still>
               <Drawing view={view} />
             </Live>
           </div>
@@ -197,13 +197,13 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
     {
       head: "Memory",
       numeric: true,
-      cell: (member) => cell(member, "memory", <Bytes of={member.status?.memoryBytes} />),
+      cell: (member) => cell(member, "memory", <Bytes of={member.status?.memoryBytes} />, true),
     },
     {
       head: "Disk free",
       numeric: true,
       priority: 3,
-      cell: (member) => cell(member, "disk", <Bytes of={member.status?.diskFreeBytes} />),
+      cell: (member) => cell(member, "disk", <Bytes of={member.status?.diskFreeBytes} />, true),
     },
     {
       head: "Watchers",
@@ -216,7 +216,7 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
       head: "Clock",
       numeric: true,
       priority: 3,
-      cell: (member) => cell(member, "clock", <Skew of={member.skewMs} />),
+      cell: (member) => cell(member, "clock", <Skew of={member.skewMs} />, true),
     },
     {
       head: "Up",

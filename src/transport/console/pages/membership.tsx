@@ -1,0 +1,440 @@
+/** Changes of membership: each shows what it means for the quorum before it happens. */
+import { create } from "@bufbuild/protobuf";
+import {
+  MemberAddRequestSchema,
+  MemberPromoteRequestSchema,
+  MemberRemoveRequestSchema,
+} from "../../../proto/gen/etcd/rpc_pb";
+import type { ClusterView, MemberView } from "../../../service/cluster-status";
+import type { PlannedChange } from "../../../service/overview";
+import { hex16 } from "../../rest/key-json";
+import { Problem } from "../../rest/problem";
+import { NoticeBox, Panel, Section } from "../components/boxes";
+import { Button, LinkButton } from "../components/button";
+import { Field, Form, QueryForm, TextInput } from "../components/form";
+import { QuorumChange } from "../components/quorum";
+import { type Command, Commands } from "../components/values";
+import type { Child, Html } from "../html";
+import type { Action, Page, PageContent, PageRequest, PostRequest } from "../page";
+import { countOf, plural } from "../text";
+import { clientUrlOf, isFresh, joinCommand, nameOf } from "../words";
+import { memberOf, startCommand } from "./member";
+
+const trail = [{ text: "Members", href: "/ui/members" }];
+/** What a change waits for before it gives up is the member's own; this is for reading it. */
+const readyEntriesMax = 5_000;
+
+function idOf({ id }: Pick<MemberView, "id">): bigint {
+  return BigInt(`0x${id}`);
+}
+
+function Confirmed({
+  request,
+  action,
+  effect,
+  danger,
+  verb,
+  back,
+  commands,
+  children,
+}: {
+  readonly request: PageRequest;
+  readonly action: string;
+  readonly effect: Child;
+  readonly danger?: boolean;
+  readonly verb: string;
+  readonly back: string;
+  readonly commands: readonly Command[];
+  readonly children?: Child;
+}): Html {
+  return (
+    <div class="stack narrow-page">
+      {effect}
+      <Form request={request} action={action}>
+        {children}
+        <div class="actions">
+          <Button kind={danger === true ? "danger" : "primary"}>{verb}</Button>
+          <LinkButton kind="quiet" href={back}>
+            Leave it as it is
+          </LinkButton>
+        </div>
+      </Form>
+      <Commands of={commands} />
+    </div>
+  );
+}
+
+/** The URLs in a text, one in a line or behind a comma; with what is wrong with them. */
+function peerUrlsOf(text: string): {
+  readonly urls: readonly string[];
+  readonly problem: string | undefined;
+} {
+  const urls = text.split(/[\s,]+/).filter((url) => url !== "");
+  if (urls.length === 0) return { urls, problem: "Give the URL at which the other members will reach it." };
+  for (const url of urls) {
+    const parsed = URL.canParse(url) ? new URL(url) : undefined;
+    if (
+      parsed === undefined ||
+      !/^https?:$/.test(parsed.protocol) ||
+      parsed.port === "" ||
+      parsed.pathname !== "/"
+    ) {
+      return { urls, problem: `${url} is not of the form http://ADDRESS:PORT.` };
+    }
+  }
+  return { urls, problem: undefined };
+}
+
+async function addContent(request: PageRequest, problem?: string): Promise<PageContent> {
+  const { services, query } = request;
+  const view = services.status.view();
+  const text = query.text("url");
+  const voter = query.text("kind") === "voter";
+  const checked = text === undefined ? undefined : peerUrlsOf(text);
+  const wrong = problem ?? checked?.problem;
+  const ready = checked !== undefined && checked.problem === undefined;
+  const preview = ready ? await services.overview.preview({ kind: "add", learner: !voter }) : undefined;
+  const url = checked?.urls.join(",") ?? "";
+  return {
+    title: "Add member",
+    trail,
+    status: wrong === undefined || !ready ? 200 : 422,
+    body: (
+      <>
+        <div class="narrow-page">
+          <QueryForm action="/members/add">
+            <Field
+              label="Peer URL"
+              for="url"
+              problem={text === undefined ? undefined : wrong}
+              help="Where the other members will reach it. Several, with commas between."
+            >
+              <TextInput
+                id="url"
+                name="url"
+                mono
+                width={36}
+                value={text}
+                placeholder="http://10.0.0.4:2380"
+                required
+                invalid={text !== undefined && wrong !== undefined}
+              />
+            </Field>
+            <fieldset class="choices">
+              <legend>Begin as</legend>
+              <label class="checkbox">
+                <input type="radio" name="kind" value="learner" checked={!voter} />
+                <span>
+                  Learner, without a vote <span class="muted">– costs nothing while it catches up</span>
+                </span>
+              </label>
+              <label class="checkbox">
+                <input type="radio" name="kind" value="voter" checked={voter} />
+                <span>
+                  Voter <span class="muted">– counts at once, before it has any data</span>
+                </span>
+              </label>
+            </fieldset>
+            <Button kind={ready ? "secondary" : "primary"}>Show effect</Button>
+          </QueryForm>
+        </div>
+        {preview !== undefined && (
+          <Section title="Effect">
+            <Confirmed
+              request={request}
+              action="/members/add"
+              verb={voter ? "Add voter" : "Add learner"}
+              back="/ui/members"
+              effect={<QuorumChange preview={preview} view={view} />}
+              commands={[
+                {
+                  tool: "curl",
+                  text: `curl ${request.origin}/api/v1/members --json '${JSON.stringify({ peerUrls: checked?.urls, learner: !voter })}'`,
+                },
+                {
+                  tool: "etcdctl",
+                  text: `etcdctl --endpoints ${clientUrlOf(view, request.origin)} member add NAME --peer-urls ${url}${voter ? "" : " --learner"}`,
+                },
+              ]}
+            >
+              <input type="hidden" name="url" value={url} />
+              <input type="hidden" name="kind" value={voter ? "voter" : "learner"} />
+            </Confirmed>
+          </Section>
+        )}
+        <Section
+          title="Or let it join by itself"
+          lead="One command on its machine does all of this: it adds itself as a learner, catches up, and becomes a voter."
+        >
+          <Commands
+            title=""
+            of={[{ tool: "shell", text: joinCommand(view, `n${view.members.length + 1}`, request.origin) }]}
+          />
+        </Section>
+      </>
+    ),
+  };
+}
+
+const addMember: Page = {
+  path: "/members/add",
+  section: "members",
+  render: (request) => addContent(request),
+};
+
+const doAddMember: Action = {
+  path: "/members/add",
+  section: "members",
+  async run(request) {
+    const { form, services } = request;
+    const { urls, problem } = peerUrlsOf(form.text("url") ?? "");
+    const learner = form.text("kind") !== "voter";
+    if (problem !== undefined) throw new Problem("bad-parameter", problem);
+    const { member } = await services.cluster.memberAdd(
+      create(MemberAddRequestSchema, { peerURLs: [...urls], isLearner: learner }),
+    );
+    const id = hex16(member!.ID);
+    const view = services.status.view();
+    return {
+      kind: "done",
+      to: `/ui/members/${id}`,
+      notice: {
+        tone: "ok",
+        text: `${learner ? "A learner" : "A voter"} was added: ${id}`,
+        body: (
+          <>
+            <p>Start it now, with empty data. It catches up, and this page shows how far it is.</p>
+            <Commands
+              title=""
+              of={[{ tool: "shell", text: startCommand(view, { id, peerUrls: urls }, "NAME") }]}
+            />
+          </>
+        ),
+      },
+    };
+  },
+};
+
+async function effectOf({ services }: PageRequest, view: ClusterView, change: PlannedChange): Promise<Html> {
+  return <QuorumChange preview={await services.overview.preview(change)} view={view} />;
+}
+
+const promoteMember: Page = {
+  path: "/members/:id/promote",
+  section: "members",
+  async render(request) {
+    const view = request.services.status.view();
+    const shown = memberOf(view, request.path["id"]);
+    const name = nameOf(shown);
+    const lag = shown.lagEntries;
+    return {
+      title: `Promote ${name}`,
+      trail: [...trail, { text: name, href: `/ui/members/${shown.id}` }],
+      body: (
+        <Confirmed
+          request={request}
+          action={`/members/${shown.id}/promote`}
+          verb={`Promote ${name}`}
+          back={`/ui/members/${shown.id}`}
+          commands={[
+            { tool: "curl", text: `curl -X POST ${request.origin}/api/v1/members/${shown.id}/promote` },
+            {
+              tool: "etcdctl",
+              text: `etcdctl --endpoints ${clientUrlOf(view, request.origin)} member promote ${shown.id}`,
+            },
+          ]}
+          effect={
+            <>
+              <p>{`${name} gets a vote. It counts for every write from then on.`}</p>
+              {shown.learner && lag !== undefined && lag > readyEntriesMax && (
+                <NoticeBox tone="warn" title={`${name} is ${countOf(lag)} entries behind`}>
+                  <p>The leader refuses the promotion until it is in step, and nothing changes then.</p>
+                </NoticeBox>
+              )}
+              {await effectOf(request, view, { kind: "promote", id: idOf(shown) })}
+            </>
+          }
+        />
+      ),
+    };
+  },
+};
+
+const doPromoteMember: Action = {
+  path: "/members/:id/promote",
+  section: "members",
+  async run({ services, path }) {
+    const shown = memberOf(services.status.view(), path["id"]);
+    await services.cluster.memberPromote(create(MemberPromoteRequestSchema, { ID: idOf(shown) }));
+    return {
+      kind: "done",
+      to: `/ui/members/${shown.id}`,
+      notice: { tone: "ok", text: `${nameOf(shown)} votes now. ${votersNow(services.status.view())}` },
+    };
+  },
+};
+
+async function removeContent(request: PageRequest, problem?: string): Promise<PageContent> {
+  const view = request.services.status.view();
+  const shown = memberOf(view, request.path["id"]);
+  const name = nameOf(shown);
+  return {
+    title: `Remove ${name}`,
+    trail: [...trail, { text: name, href: `/ui/members/${shown.id}` }],
+    status: problem === undefined ? 200 : 422,
+    body: (
+      <Confirmed
+        request={request}
+        action={`/members/${shown.id}/remove`}
+        verb={`Remove ${name}`}
+        danger
+        back={`/ui/members/${shown.id}`}
+        commands={[
+          { tool: "curl", text: `curl -X DELETE ${request.origin}/api/v1/members/${shown.id}` },
+          {
+            tool: "etcdctl",
+            text: `etcdctl --endpoints ${clientUrlOf(view, request.origin)} member remove ${shown.id}`,
+          },
+        ]}
+        effect={
+          <>
+            <p>
+              {`${name} leaves for good: its id is never used again, its process ends, and its data is of no further use.`}
+            </p>
+            {shown.id === view.leader && (
+              <p>{`${name} leads: it hands over first, and there is an election.`}</p>
+            )}
+            {shown.id === view.self && <p>This page comes from it: go on at another member afterwards.</p>}
+            {await effectOf(request, view, { kind: "remove", id: idOf(shown) })}
+          </>
+        }
+      >
+        <Field label={`Type ${name} to confirm`} for="confirm" problem={problem}>
+          <TextInput
+            id="confirm"
+            name="confirm"
+            mono
+            width={20}
+            required
+            autocomplete="off"
+            invalid={problem !== undefined}
+          />
+        </Field>
+      </Confirmed>
+    ),
+  };
+}
+
+const removeMember: Page = {
+  path: "/members/:id/remove",
+  section: "members",
+  render: (request) => removeContent(request),
+};
+
+const doRemoveMember: Action = {
+  path: "/members/:id/remove",
+  section: "members",
+  async run(request: PostRequest) {
+    const { services, form, path } = request;
+    const shown = memberOf(services.status.view(), path["id"]);
+    const name = nameOf(shown);
+    if (form.text("confirm")?.trim() !== name) {
+      return {
+        kind: "page",
+        content: await removeContent(request, `This is not ${name}. Nothing was removed.`),
+      };
+    }
+    await services.cluster.memberRemove(create(MemberRemoveRequestSchema, { ID: idOf(shown) }));
+    return {
+      kind: "done",
+      to: "/ui/members",
+      notice: { tone: "ok", text: `${name} was removed. ${votersNow(services.status.view())}` },
+    };
+  },
+};
+
+const moveLeader: Page = {
+  path: "/members/:id/lead",
+  section: "members",
+  render(request) {
+    const view = request.services.status.view();
+    const shown = memberOf(view, request.path["id"]);
+    const name = nameOf(shown);
+    const leader = view.members.find(({ id }) => id === view.leader);
+    const leaderUrl = leader?.clientUrls[0] ?? request.origin;
+    const lag = shown.lagEntries ?? 0;
+    return {
+      title: `Let ${name} lead`,
+      trail: [...trail, { text: name, href: `/ui/members/${shown.id}` }],
+      body: (
+        <Confirmed
+          request={request}
+          action={`/members/${shown.id}/lead`}
+          verb={`Let ${name} lead`}
+          back={`/ui/members/${shown.id}`}
+          commands={[
+            { tool: "curl", text: `curl -X POST ${leaderUrl}/api/v1/members/${shown.id}/lead` },
+            { tool: "etcdctl", text: `etcdctl --endpoints ${leaderUrl} move-leader ${shown.id}` },
+          ]}
+          effect={
+            <>
+              <Panel>
+                <p>
+                  {leader === undefined
+                    ? "There is no leader that could hand over."
+                    : `${nameOf(leader)} hands over to ${name} and follows it. The quorum stays as it is.`}
+                </p>
+                <p class="muted">
+                  Writes wait for a moment, usually less than 0.1 s. None that was acknowledged is lost.
+                </p>
+              </Panel>
+              {!isFresh(shown) && (
+                <NoticeBox tone="warn" title={`${name} does not answer`}>
+                  <p>The leader will refuse, and go on leading.</p>
+                </NoticeBox>
+              )}
+              {shown.learner && (
+                <NoticeBox tone="warn" title={`${name} is a learner`}>
+                  <p>Only voters can lead: promote it first.</p>
+                </NoticeBox>
+              )}
+              {lag > readyEntriesMax && (
+                <NoticeBox tone="warn" title={`${name} is ${countOf(lag)} entries behind`}>
+                  <p>It has to catch up first; if that takes too long, the leader goes on leading.</p>
+                </NoticeBox>
+              )}
+            </>
+          }
+        />
+      ),
+    };
+  },
+};
+
+const doMoveLeader: Action = {
+  path: "/members/:id/lead",
+  section: "members",
+  async run({ services, path }) {
+    const shown = memberOf(services.status.view(), path["id"]);
+    await services.overview.moveLeader(idOf(shown));
+    return {
+      kind: "done",
+      to: `/ui/members/${shown.id}`,
+      notice: { tone: "ok", text: `${nameOf(shown)} leads` },
+    };
+  },
+};
+
+/** Who votes from now on. */
+function votersNow({ members }: ClusterView): string {
+  const voters = members.filter(({ learner }) => !learner).length;
+  return `${plural(voters, "voter")}, ${Math.floor(voters / 2) + 1} needed to write.`;
+}
+
+export const membershipPages: readonly Page[] = [addMember, promoteMember, removeMember, moveLeader];
+export const membershipActions: readonly Action[] = [
+  doAddMember,
+  doPromoteMember,
+  doRemoveMember,
+  doMoveLeader,
+];
