@@ -398,3 +398,57 @@ document.addEventListener("keydown", (event) => {
     default:
   }
 });
+
+/* Plots: one crosshair through all of them */
+
+function readPoints(line) {
+  const points = new Map();
+  for (const [, x, y] of line.getAttribute("d").matchAll(/[ML](\d+) ([\d.-]+)/g))
+    points.set(Number(x), Number(y));
+  return points;
+}
+
+function figure(value, unit) {
+  if (unit !== "bytes") {
+    const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+    return `${value.toFixed(digits)} ${unit}`;
+  }
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const at = Math.min(
+    units.length - 1,
+    Math.max(0, Math.floor(Math.log(Math.max(1, value)) / Math.log(1024))),
+  );
+  return `${(value / 1024 ** at).toFixed(at === 0 ? 0 : 1)} ${units[at]}`;
+}
+
+function showCrosshair(share) {
+  for (const plot of all(".plot")) {
+    const cross = find(".crosshair", plot);
+    const readout = find(".readout", plot);
+    cross.hidden = share === undefined;
+    if (share === undefined) {
+      readout.textContent = "";
+      continue;
+    }
+    cross.style.left = `${share * 100}%`;
+    const svg = find(".canvas svg", plot);
+    const at = Math.round(share * svg.viewBox.baseVal.width);
+    const minutes = Math.round((1 - share) * 60);
+    const parts = all(".line", plot).map((line) => {
+      const y = readPoints(line).get(at);
+      const value =
+        y === undefined ? "–" : figure((1 - y / 120) * Number(plot.dataset.end), plot.dataset.unit);
+      return `${line.dataset.name} ${value}`;
+    });
+    readout.textContent = `${minutes} min ago: ${parts.join(" · ")}`;
+  }
+}
+
+if (find(".plot")) {
+  document.addEventListener("pointermove", (event) => {
+    const canvas = event.target.closest?.(".canvas");
+    if (!canvas) return showCrosshair(undefined);
+    const box = canvas.getBoundingClientRect();
+    return showCrosshair(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
+  });
+}

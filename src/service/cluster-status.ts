@@ -7,7 +7,7 @@ import type { Member } from "../member/member";
 import type { Clock } from "../member/ports";
 import { hex16, type Measures, type MemberStatus, OwnStatus, type Setting } from "./member-status";
 import { type ClusterEvent, mergedEvents } from "./recent-events";
-import { Series, type SeriesPiece } from "./series";
+import { Series, type SeriesPiece, seriesStepMs } from "./series";
 import type { Snapshots } from "./snapshots";
 import { judge, type Verdict } from "./verdict";
 
@@ -268,6 +268,8 @@ export class ClusterStatus {
         const series = this.#series.get(ID) ?? new Series();
         this.#series.set(ID, series);
         found.set(hex16(ID), series);
+        // There is a new point every few seconds.
+        if (series.last >= Math.floor(this.#clock.wallMs() / seriesStepMs)) return;
         const question = Buffer.from(JSON.stringify({ after: series.last }));
         await this.#member.call(ID, seriesMethod, question, longAnswerTimeoutMs).then(
           (body) => series.take(parsed<SeriesPiece>(body)),

@@ -6,6 +6,7 @@ import { keyActions, keyPages } from "./pages/keys/all";
 import { member } from "./pages/member";
 import { members } from "./pages/members";
 import { membershipActions, membershipPages } from "./pages/membership";
+import { metrics } from "./pages/metrics";
 import { overview } from "./pages/overview";
 import {
   deleteSnapshot,
@@ -28,6 +29,7 @@ export const pages: readonly Page[] = [
   snapshot,
   deleteSnapshotPage,
   snapshotContent,
+  metrics,
   kit,
   login,
 ];

@@ -131,7 +131,7 @@ async function addContent(request: PageRequest, problem?: string): Promise<PageC
               <label class="checkbox">
                 <input type="radio" name="kind" value="voter" checked={voter} />
                 <span>
-                  Voter <span class="muted">– counts at once, before it has any data</span>
+                  Voter <span class="muted">– counts at once, before it holds data</span>
                 </span>
               </label>
             </fieldset>
