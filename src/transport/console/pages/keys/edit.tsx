@@ -244,7 +244,7 @@ function newContent(
 
 /** Reads what a form puts. Throws Problems. */
 function draftOf({ form }: PostRequest): Draft {
-  const key = formBytes(form, "k64") ?? form.bytes("key");
+  const key = formBytes(form, "k") ?? form.bytes("key");
   if (key === undefined || key.length === 0) throw new Problem("empty-key", "The form names no key.");
   const base = form.text("base") ?? "0";
   if (!/^\d{1,18}$/.test(base)) throw new Problem("bad-body", "The form names no revision.");

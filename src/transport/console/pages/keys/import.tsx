@@ -181,7 +181,7 @@ export const previewCopy: Action = {
   section: "keys",
   async run(request): Promise<Outcome> {
     const { form, services } = request;
-    const prefix = formBytes(form, "prefix64") ?? new Uint8Array(0);
+    const prefix = formBytes(form, "prefix") ?? new Uint8Array(0);
     const to = form.bytes("to") ?? new Uint8Array(0);
     const fresh = await services.browser.confirm();
     const refuse = async (problem: string): Promise<Outcome> => ({
