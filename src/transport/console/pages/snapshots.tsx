@@ -26,7 +26,7 @@ function namesOf({ services }: PageRequest): ReadonlyMap<string, string> {
   return new Map(services.status.view().members.map(({ id, name }) => [id, name === "" ? id : name]));
 }
 
-export const snapshots: Page = {
+const snapshots: Page = {
   path: "/snapshots",
   section: "snapshots",
   live: true,
@@ -157,7 +157,7 @@ async function infoOf({ path, services }: PageRequest): Promise<SnapshotInfo> {
   return info;
 }
 
-export const snapshot: Page = {
+const snapshot: Page = {
   path: "/snapshots/:name",
   section: "snapshots",
   live: true,
@@ -321,7 +321,7 @@ function levels(then: KeyPage, today: KeyPage): Level[] {
   });
 }
 
-export const takeSnapshot: Action = {
+const takeSnapshot: Action = {
   path: "/snapshots/take",
   section: "snapshots",
   run({ form, services }): Outcome {
@@ -337,7 +337,7 @@ export const takeSnapshot: Action = {
   },
 };
 
-export const verifySnapshot: Action = {
+const verifySnapshot: Action = {
   path: "/snapshots/:name/verify",
   section: "snapshots",
   async run(request): Promise<Outcome> {
@@ -348,7 +348,7 @@ export const verifySnapshot: Action = {
   },
 };
 
-export const deleteSnapshotPage: Page = {
+const deleteSnapshotPage: Page = {
   path: "/snapshots/:name/delete",
   section: "snapshots",
   async render(request): Promise<PageContent> {
@@ -398,7 +398,7 @@ export const deleteSnapshotPage: Page = {
   },
 };
 
-export const deleteSnapshot: Action = {
+const deleteSnapshot: Action = {
   path: "/snapshots/:name/delete",
   section: "snapshots",
   async run(request): Promise<Outcome> {
@@ -418,7 +418,7 @@ export const deleteSnapshot: Action = {
 };
 
 /** The file, from whichever member holds it. */
-export const snapshotContent: Page = {
+const snapshotContent: Page = {
   path: "/snapshots/:name/content",
   section: "snapshots",
   async render(request): Promise<Answer> {
@@ -444,3 +444,6 @@ export const snapshotContent: Page = {
     };
   },
 };
+
+export const snapshotPages: readonly Page[] = [snapshots, snapshot, deleteSnapshotPage, snapshotContent];
+export const snapshotActions: readonly Action[] = [takeSnapshot, verifySnapshot, deleteSnapshot];

@@ -28,7 +28,7 @@ export type Decoded =
   | { readonly ok: false; readonly reason: string };
 
 /** Larger values are shown as text, hex or base64 only. */
-const parsedBytesMax = 1024 * 1024;
+const parsedBytesMax = 256 * 1024;
 const inflatedBytesMax = 4 * 1024 * 1024;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const inflated = promisify(gunzip);
@@ -81,7 +81,7 @@ export async function decode(value: Uint8Array, view: ViewName): Promise<Decoded
 }
 
 function json(value: Uint8Array): Decoded {
-  if (value.length > parsedBytesMax) return { ok: false, reason: "It is larger than 1 MiB." };
+  if (value.length > parsedBytesMax) return { ok: false, reason: "It is larger than 256 KiB." };
   const laidOut = jsonLayout(textOf(value) ?? "");
   return laidOut === undefined
     ? { ok: false, reason: "It is no JSON." }
@@ -89,7 +89,7 @@ function json(value: Uint8Array): Decoded {
 }
 
 function yaml(value: Uint8Array): Decoded {
-  if (value.length > parsedBytesMax / 4) return { ok: false, reason: "It is larger than 256 KiB." };
+  if (value.length > parsedBytesMax) return { ok: false, reason: "It is larger than 256 KiB." };
   const text = textOf(value);
   if (text === undefined) return { ok: false, reason: "It is no YAML: it is not UTF-8 text." };
   try {

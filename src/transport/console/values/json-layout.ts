@@ -9,7 +9,7 @@ export function jsonLayout(text: string): string | undefined {
   }
   const out: string[] = [];
   let depth = 0;
-  const newLine = (): void => void out.push("\n", "  ".repeat(Math.min(depth, 100)));
+  const newLine = (): void => void out.push("\n", "  ".repeat(Math.min(depth, 40)));
   for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/gs)) {
     if (token === "{" || token === "[") {
       out.push(token);

@@ -6,6 +6,7 @@ import { Problem } from "../../../rest/problem";
 import { Empty, NoticeBox } from "../../components/boxes";
 import { LinkButton } from "../../components/button";
 import { Content } from "../../components/content";
+import { Icon } from "../../components/icon";
 import { Amount, Bytes, Commands, CopyButton, Fact, Facts, Time } from "../../components/values";
 import type { Html } from "../../html";
 import type { Page, PageContent, PageRequest } from "../../page";
@@ -120,12 +121,22 @@ function Actions({
           Delete
         </LinkButton>
       )}
-      {exists && (
-        <LinkButton href={keyHref(keyBytes, "/edit")} kind="primary" icon="pencil" reason={off}>
-          Edit value
-        </LinkButton>
-      )}
+      {exists && <EditLink href={keyHref(keyBytes, "/edit")} off={off} />}
     </>
+  );
+}
+
+/** Where the letter e leads. */
+function EditLink({ href, off }: { readonly href: string; readonly off: string | undefined }): Html {
+  return off === undefined ? (
+    <a class="button primary" href={href} data-key="e">
+      <Icon name="pencil" />
+      Edit value
+    </a>
+  ) : (
+    <LinkButton href={href} kind="primary" icon="pencil" reason={off}>
+      Edit value
+    </LinkButton>
   );
 }
 
