@@ -26,7 +26,14 @@ interface Group {
 }
 
 /** Folders whose tests start processes of their own. */
-const wholeSystemDirs = ["test/compat", "test/differential", "test/faults", "test/fuzz", "test/rest"];
+const wholeSystemDirs = [
+  "test/compat",
+  "test/differential",
+  "test/faults",
+  "test/fuzz",
+  "test/rest",
+  "test/console",
+];
 
 function testFiles(): string[] {
   const found: string[] = [];

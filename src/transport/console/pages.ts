@@ -2,21 +2,14 @@
 import { login } from "./login";
 import type { Action, Page } from "./page";
 import { kit } from "./pages/kit";
+import { helpPages } from "./pages/help";
 import { keyActions, keyPages } from "./pages/keys/all";
 import { member } from "./pages/member";
 import { members } from "./pages/members";
 import { membershipActions, membershipPages } from "./pages/membership";
 import { metrics } from "./pages/metrics";
 import { overview } from "./pages/overview";
-import {
-  deleteSnapshot,
-  deleteSnapshotPage,
-  snapshot,
-  snapshotContent,
-  snapshots,
-  takeSnapshot,
-  verifySnapshot,
-} from "./pages/snapshots";
+import { snapshotActions, snapshotPages } from "./pages/snapshots";
 import { chooseTheme } from "./theme";
 
 export const pages: readonly Page[] = [
@@ -25,11 +18,9 @@ export const pages: readonly Page[] = [
   ...membershipPages,
   member,
   ...keyPages,
-  snapshots,
-  snapshot,
-  deleteSnapshotPage,
-  snapshotContent,
+  ...snapshotPages,
   metrics,
+  ...helpPages,
   kit,
   login,
 ];
@@ -46,7 +37,5 @@ export const actions: readonly Action[] = [
   ...membershipActions,
   ...session,
   ...keyActions,
-  takeSnapshot,
-  verifySnapshot,
-  deleteSnapshot,
+  ...snapshotActions,
 ];
