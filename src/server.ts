@@ -55,7 +55,7 @@ import type { PeerPages, PeerTransport } from "./transport/peer/options";
 import { createPeers } from "./transport/peer/peers";
 import { ReflectionService } from "./transport/reflection";
 import { AdminAccess, tokenOf } from "./transport/rest/admin-access";
-import { RestDoor } from "./transport/rest/node-door";
+import { KeyDoor, RestDoor } from "./transport/rest/node-door";
 import { RestApi } from "./transport/rest/rest";
 import { etcdLevel } from "./version";
 
@@ -410,6 +410,7 @@ async function openDoors(
   const http = createHttpDoor({
     ...common,
     rest,
+    keys: new KeyDoor(rest.api, access),
     console: pages,
     ...(gateway === undefined ? {} : { gateway }),
   });

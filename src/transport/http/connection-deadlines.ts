@@ -14,52 +14,71 @@ export interface ConnectionTimeouts {
   readonly bodyMs: number;
 }
 
-interface Watched {
-  /** When to look again; Infinity while a request is being answered. */
-  endAtMs: number;
+/** The defaults of the HTTP/1.1 door. */
+export const timeoutsDefault: ConnectionTimeouts = { headersMs: 10_000, idleMs: 300_000, bodyMs: 120_000 };
+
+/** When each connection is to end; one timer looks at all of them twice within the shortest timeout. */
+export class ConnectionDeadlines {
+  readonly #endAtMs = new Map<Duplex, number>();
+  readonly #lookMs: number;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor({ headersMs, idleMs, bodyMs }: ConnectionTimeouts) {
+    this.#lookMs = Math.max(10, Math.min(headersMs, idleMs, bodyMs, 2000) / 2);
+  }
+
+  /** Whether the connection is watched. */
+  has(socket: Duplex): boolean {
+    return this.#endAtMs.has(socket);
+  }
+
+  /** Ends the connection after this long, whatever was said before; Infinity while a request is being answered. */
+  set(socket: Duplex, afterMs: number): void {
+    this.#endAtMs.set(socket, afterMs === Infinity ? Infinity : performance.now() + afterMs);
+    if (this.#timer !== undefined) return;
+    this.#timer = setInterval(() => this.#look(), this.#lookMs);
+    this.#timer.unref();
+  }
+
+  forget(socket: Duplex): void {
+    this.#endAtMs.delete(socket);
+  }
+
+  #look(): void {
+    const nowMs = performance.now();
+    for (const [socket, endAtMs] of this.#endAtMs) {
+      if (nowMs < endAtMs) continue;
+      this.#endAtMs.delete(socket);
+      socket.destroy();
+    }
+    if (this.#endAtMs.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
 }
 
-/** Watches all connections of a server; one timer looks at them twice within the shortest timeout. */
+/** Watches all connections of a server. */
 export function watchConnections(
   server: Server,
   timeouts: ConnectionTimeouts,
   bodyIsStream: (request: IncomingMessage) => boolean,
 ): void {
-  const connections = new Map<Duplex, Watched>();
-  let timer: ReturnType<typeof setInterval> | undefined;
-  const lookMs = Math.max(10, Math.min(timeouts.headersMs, timeouts.idleMs, timeouts.bodyMs, 2000) / 2);
-
-  const look = (): void => {
-    const nowMs = performance.now();
-    for (const [socket, watched] of connections) {
-      if (nowMs < watched.endAtMs) continue;
-      connections.delete(socket);
-      socket.destroy();
-    }
-    if (connections.size === 0) {
-      clearInterval(timer);
-      timer = undefined;
-    }
-  };
-
+  const deadlines = new ConnectionDeadlines(timeouts);
   server.on("connection", (socket: Duplex) => {
-    connections.set(socket, { endAtMs: performance.now() + timeouts.headersMs });
-    socket.on("close", () => connections.delete(socket));
-    if (timer !== undefined) return;
-    timer = setInterval(look, lookMs);
-    timer.unref();
+    deadlines.set(socket, timeouts.headersMs);
+    socket.on("close", () => deadlines.forget(socket));
   });
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-    const watched = connections.get(request.socket);
-    if (watched === undefined) return;
-    watched.endAtMs = bodyIsStream(request) ? Infinity : performance.now() + timeouts.bodyMs;
+    const { socket } = request;
+    if (!deadlines.has(socket)) return;
+    deadlines.set(socket, bodyIsStream(request) ? Infinity : timeouts.bodyMs);
     let answered = false;
     request.on("end", () => {
-      if (!answered) watched.endAtMs = Infinity;
+      if (!answered && deadlines.has(socket)) deadlines.set(socket, Infinity);
     });
     response.on("finish", () => {
       answered = true;
-      watched.endAtMs = performance.now() + timeouts.idleMs;
+      if (deadlines.has(socket)) deadlines.set(socket, timeouts.idleMs);
     });
   });
 }

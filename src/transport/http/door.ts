@@ -5,8 +5,9 @@ import type { Logger } from "../../log";
 import type { Metrics } from "../../metrics/metrics";
 import type { Gateway } from "../gateway/gateway";
 import { BrowserAccess } from "./access";
+import { KeyLane, type LaneHandler } from "../http1/key-lane";
 import { checksOf, HealthChecks, textReply, type CheckType, type Reply } from "./checks";
-import { watchConnections, type ConnectionTimeouts } from "./connection-deadlines";
+import { type ConnectionTimeouts, timeoutsDefault, watchConnections } from "./connection-deadlines";
 import type { HealthSource } from "./health-source";
 
 export interface HttpDoorOptions {
@@ -17,6 +18,8 @@ export interface HttpDoorOptions {
   readonly gateway?: Gateway;
   /** Serves the REST API and its explorer; absent on listeners for metrics only. */
   readonly rest?: RestHandler;
+  /** Answers plain requests for single keys without the full server. */
+  readonly keys?: LaneHandler;
   /** Serves the pages below /ui; absent on listeners for metrics only. */
   readonly console?: RestHandler;
   /** True for --listen-metrics-urls: health and metrics only. Default false. */
@@ -41,7 +44,6 @@ export interface RestHandler {
 }
 
 const headerBytesMax = 64 * 1024;
-const timeoutsDefault: ConnectionTimeouts = { headersMs: 10_000, idleMs: 300_000, bodyMs: 120_000 };
 
 /** The path and query of a request target, which may be in absolute form; undefined when it is no path. */
 export function splitTarget(target: string): { path: string; query: string } | undefined {
@@ -70,8 +72,8 @@ function isVisit({ method, headers }: IncomingMessage, path: string): boolean {
 const notFound = textReply(404, "404 page not found");
 const methodNotAllowed = textReply(405, "Method Not Allowed", { allow: "GET" });
 
-/** Creates the server; it does not listen itself, a listener hands it connections. */
-export function createHttpDoor(options: HttpDoorOptions): Server {
+/** Creates the door; it does not listen itself, a listener hands it connections. */
+export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
   const { gateway, health, metrics, log } = options;
   const checks = new HealthChecks(health, metrics, log, options.healthTimeoutMs ?? 7_000);
   const metricsOnly = options.metricsOnly === true;
@@ -217,5 +219,12 @@ export function createHttpDoor(options: HttpDoorOptions): Server {
     const path = splitTarget(request.url ?? "")?.path;
     return path !== undefined && gateway?.takesStream(path) === true;
   });
-  return server;
+  // Where every answer names an allowed origin, the full server gives them all.
+  if (options.keys === undefined || access.allowedOrigin(undefined) !== undefined) return server;
+  return new KeyLane(server, {
+    handler: options.keys,
+    letsIn: (method, headers, encrypted) => access.denial(method, headers, encrypted) === undefined,
+    timeouts: { ...timeoutsDefault, ...options.timeouts },
+    answered: (status) => metrics.keelson.httpRequests.of("rest", String(status)).inc(),
+  });
 }

@@ -17,7 +17,7 @@ export interface PlainRequest {
   /** A header by its lower-case name; several of one name are joined. */
   header(name: string): string | undefined;
   /** All of the body. Throws a Problem when it is larger than the limit or the client left. */
-  readBody(bytesMax: number): Promise<Uint8Array>;
+  readBody(bytesMax: number): Promise<Uint8Array> | Uint8Array;
   /** Calls back when the client has left. */
   onClose(listener: () => void): void;
 }

@@ -1,7 +1,9 @@
 /** REST over node:http: bodies are read within limits, streams are written no faster than the client reads. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { assert } from "../../assert";
 import { whenWritable } from "../gateway/write";
 import type { RestHandler } from "../http/door";
+import type { LaneAnswer, LaneHandler, LaneRequest } from "../http1/key-lane";
 import type { AdminAccess } from "./admin-access";
 import type { Answer, BodyWriter } from "./answer";
 import type { PlainRequest } from "./exchange";
@@ -17,6 +19,12 @@ const bodyBytesHeldMax = 128 * 1024 * 1024;
 /** How many bytes of bodies are held, over all requests of a door. */
 export interface BodyBudget {
   heldBytes: number;
+}
+
+function tooLarge(bytesMax: number): Problem {
+  return new Problem("too-large", `The body is larger than ${bytesMax} bytes.`, {
+    headers: { connection: "close" },
+  });
 }
 
 export class NodeRequest implements PlainRequest {
@@ -40,11 +48,7 @@ export class NodeRequest implements PlainRequest {
 
   readBody(bytesMax: number): Promise<Uint8Array> {
     const { message, door } = this;
-    const tooLarge = (): Problem =>
-      new Problem("too-large", `The body is larger than ${bytesMax} bytes.`, {
-        headers: { connection: "close" },
-      });
-    if (Number(message.headers["content-length"] ?? 0) > bytesMax) return Promise.reject(tooLarge());
+    if (Number(message.headers["content-length"] ?? 0) > bytesMax) return Promise.reject(tooLarge(bytesMax));
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       let bytes = 0;
@@ -59,7 +63,7 @@ export class NodeRequest implements PlainRequest {
         if (bytes <= bytesMax && door.heldBytes <= bodyBytesHeldMax) return;
         const problem =
           bytes > bytesMax
-            ? tooLarge()
+            ? tooLarge(bytesMax)
             : new Problem("unavailable", "Too many bodies are being read at the moment.");
         release();
         chunks.length = 0;
@@ -111,6 +115,45 @@ export class RestDoor implements RestHandler, BodyBudget {
     const page = explorerPage(rawTarget(request.target)?.path ?? "");
     if (page !== undefined) return page;
     return this.api.ask(request, () => this.access.check(message.socket.remoteAddress, message.headers));
+  }
+}
+
+/** The same API for requests of single keys that came whole. */
+export class KeyDoor implements LaneHandler {
+  constructor(
+    readonly api: RestApi,
+    readonly access: AdminAccess,
+  ) {}
+
+  takes(target: string): boolean {
+    return target.startsWith(`${basePath}/kv/`) || target.startsWith(`${basePath}/kv64/`);
+  }
+
+  async answer(request: LaneRequest): Promise<LaneAnswer> {
+    const { headers, body } = request;
+    const {
+      status,
+      headers: answerHeaders,
+      body: answerBody,
+    } = await this.api.ask(
+      {
+        method: request.method,
+        target: request.target,
+        header: (name) => headers[name] as string | undefined,
+        readBody: (bytesMax) => {
+          if (body.length > bytesMax) throw tooLarge(bytesMax);
+          return body;
+        },
+        onClose: (listener) => request.onClose(listener),
+      },
+      () => {
+        if (request.admitted) return;
+        this.access.check(request.remoteAddress, headers);
+        request.admit();
+      },
+    );
+    assert(typeof answerBody !== "function", "an operation of single keys answers with a stream");
+    return { status, headers: answerHeaders, body: answerBody };
   }
 }
 
