@@ -100,9 +100,11 @@ export class Applier {
     const change = decodeConfigurationChange(entry.data);
     const applied = state.applyConfiguration(entry.index, entry.term, change);
     assert(!applied.pending, "a membership change is applied at once");
-    raft.applyConfiguration(change);
+    // A change that the state refuses is vetoed on every member alike: it judges by what came before in the log.
+    const isMade = applied.result.kind !== "refused";
+    if (isMade) raft.applyConfiguration(change);
     proposals.take(entry.index, entry.term)?.resolve(applied.result);
-    host.configurationChanged();
+    if (isMade) host.configurationChanged();
   }
 
   #finish(work: Work, applied: Applied): "done" | "again" {

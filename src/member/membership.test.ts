@@ -170,6 +170,37 @@ test("changes asked at the same time are made one after the other", () => {
   );
 });
 
+test("of an addition and a change of address that race for one peer URL, one is refused on all members alike", () => {
+  const cluster = settled(3, { learnersMax: 30 });
+  const leader = cluster.leader();
+  const add = (name: string) => leader.addMember({ peerUrls: [peerUrl(name)], isLearner: true });
+  const outcomeOf = (promise: Promise<unknown>) =>
+    promise.then(
+      () => "made",
+      (error: Error) => error.message,
+    );
+  const { id } = cluster.clock.settle(add("m4"));
+  let additionsRefused = 0;
+  for (let round = 0; round < 12; round++) {
+    const wanted = `wanted${round}`;
+    // Whoever is proposed second was judged before the first was applied.
+    const moved = outcomeOf(leader.updateMember(id, [peerUrl(wanted)]));
+    cluster.clock.run(round % 4);
+    const added = outcomeOf(add(wanted));
+    const outcomes = cluster.clock.settle(Promise.all([moved, added]));
+    expect([...outcomes].sort()).toEqual([text("peerURLExist"), "made"]);
+    if (outcomes[1] !== "made") additionsRefused++;
+    cluster.clock.run(500);
+    for (const member of cluster.running()) {
+      const urls = member.state.members().flatMap(({ peerURLs }) => peerURLs);
+      expect(new Set(urls).size).toBe(urls.length);
+      expect(member.status().configuration).toEqual(member.state.configuration());
+    }
+  }
+  expect(additionsRefused).toBeGreaterThan(0);
+  expect(cluster.fatal()).toEqual([]);
+});
+
 test("a change that its leader could not finish is made by the next one, or was never made", () => {
   const cluster = settled(3);
   const leader = cluster.leader();

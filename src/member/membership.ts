@@ -167,7 +167,9 @@ export class Membership {
       const outcome = raft.proposeConfigurationChange(configurationChange(change));
       if (outcome.ok) {
         wake();
-        await proposals.follow(outcome.firstIndex, outcome.term, clock.monotonicMs());
+        const result = await proposals.follow(outcome.firstIndex, outcome.term, clock.monotonicMs());
+        // Something that came before it in the log stood in its way.
+        if (result.kind === "refused") throw refuse(result.name);
         return state.members();
       }
       if (outcome.reason === "no-leader" || outcome.reason === "not-leader") throw refuse("notLeader");

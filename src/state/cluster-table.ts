@@ -2,6 +2,7 @@
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { eq } from "drizzle-orm";
 import { type BunSQLiteDatabase, drizzle } from "drizzle-orm/bun-sqlite";
+import { changed } from "../consensus/configuration";
 import type { Configuration, ConfigurationChange } from "../consensus/types";
 import type { MemberId } from "../ids";
 import {
@@ -76,20 +77,45 @@ export class ClusterTable {
     return this.#members.get(id)?.removed ?? false;
   }
 
-  change({ type, memberId, context }: ConfigurationChange): void {
-    if (this.isRemoved(memberId)) return;
+  /**
+   * Makes a change of membership, or says why not: whoever proposed it may not have known of what came before it in
+   * the log. What is refused here must not reach consensus either, and nothing passes that consensus would ignore.
+   */
+  change(change: ConfigurationChange): RefusalName | undefined {
+    const { type, memberId, context } = change;
+    const given = context.length > 0 ? fromBinary(MemberSchema, context) : create(MemberSchema);
+    const refusal = this.#changeRefusal(change, given);
+    if (refusal !== undefined) return refusal;
     const member = this.#copyOf(memberId);
     if (type === "remove") {
       this.#save(member, true);
-      return;
+      return undefined;
     }
     // Addresses come with the change; what the member itself made known stays unless replaced.
-    const given = context.length > 0 ? fromBinary(MemberSchema, context) : create(MemberSchema);
     if (given.name !== "") member.name = given.name;
     if (given.clientURLs.length > 0) member.clientURLs = given.clientURLs;
     if (given.peerURLs.length > 0) member.peerURLs = given.peerURLs;
     member.isLearner = type === "add-learner";
     this.#save(member, false);
+    return undefined;
+  }
+
+  #changeRefusal(change: ConfigurationChange, given: Member): RefusalName | undefined {
+    const { type, memberId } = change;
+    const known = this.#members.get(memberId);
+    if (known?.removed === true) return "memberNotFound";
+    if (changed(this.configuration(), change) === undefined) {
+      if (type !== "remove") return "memberExist";
+      return known === undefined ? "memberNotFound" : "memberNotEnoughStarted";
+    }
+    return type !== "remove" && this.#isTaken(given.peerURLs, memberId) ? "peerURLExist" : undefined;
+  }
+
+  /** True when a member other than `id` has one of the URLs. */
+  #isTaken(peerUrls: readonly string[], id: MemberId): boolean {
+    return this.members().some(
+      ({ ID, peerURLs }) => ID !== id && peerURLs.some((url) => peerUrls.includes(url)),
+    );
   }
 
   publish({ memberId, name, clientUrls }: PublishMember): void {
@@ -104,10 +130,7 @@ export class ClusterTable {
   update({ memberId, peerUrls }: UpdateMember): RefusalName | undefined {
     const known = this.#members.get(memberId);
     if (known === undefined || known.removed) return "memberNotFound";
-    const taken = this.members().some(
-      ({ ID, peerURLs }) => ID !== memberId && peerURLs.some((url) => peerUrls.includes(url)),
-    );
-    if (taken) return "peerURLExist";
+    if (this.#isTaken(peerUrls, memberId)) return "peerURLExist";
     const member = this.#copyOf(memberId);
     member.peerURLs = peerUrls;
     this.#save(member, false);

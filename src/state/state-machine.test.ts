@@ -310,7 +310,9 @@ describe("members", () => {
   ) => {
     const context =
       type === "remove" ? new Uint8Array(0) : toBinary(MemberSchema, create(MemberSchema, { peerURLs }));
-    state.applyConfiguration(state.appliedIndex + 1, 1, { type, memberId, context });
+    const applied = state.applyConfiguration(state.appliedIndex + 1, 1, { type, memberId, context });
+    if (applied.pending) throw new Error("a change of membership is applied at once");
+    return applied.result;
   };
 
   test("changes, publications and promotions add up, and survive a restart", () => {
@@ -322,7 +324,7 @@ describe("members", () => {
       value: { memberId: two, name: "second", clientUrls: ["http://c"] },
     });
     // Changing addresses keeps the learner a learner (etcd #21736).
-    change("add-learner", two, ["http://moved"]);
+    apply(state, { case: "updateMember", value: { memberId: two, peerUrls: ["http://moved"] } });
     expect(state.configuration()).toEqual({ voters: [one], learners: [two] });
     change("add-voter", two);
     state.flush();
@@ -335,13 +337,38 @@ describe("members", () => {
 
   test("a removed member never comes back, whatever is still on its way", () => {
     change("add-voter", 1n);
+    change("add-voter", 2n);
     change("remove", 1n);
     apply(state, { case: "publishMember", value: { memberId: 1n, name: "ghost", clientUrls: [] } });
-    change("add-voter", 1n);
+    expect(change("add-voter", 1n)).toMatchObject({ kind: "refused", name: "memberNotFound" });
+    expect(change("remove", 1n)).toMatchObject({ kind: "refused", name: "memberNotFound" });
     state.flush();
     crash();
-    expect(state.members()).toEqual([]);
+    expect(state.members()).toMatchObject([{ ID: 2n }]);
     expect(state.isRemovedMember(1n)).toBe(true);
+  });
+
+  test("what consensus would ignore, and another member's peer URL, are refused and change nothing", () => {
+    expect(change("add-voter", 1n, ["http://one"])).toMatchObject({ kind: "configuration" });
+    change("add-learner", 2n, ["http://two"]);
+    const before = state.members();
+    const index = state.appliedIndex;
+    const refused = [
+      [change("add-voter", 3n, ["http://new", "http://two"]), "peerURLExist"],
+      [change("add-learner", 3n, ["http://one"]), "peerURLExist"],
+      [change("add-learner", 2n, ["http://moved"]), "memberExist"],
+      [change("add-learner", 1n), "memberExist"],
+      [change("add-voter", 1n), "memberExist"],
+      [change("remove", 4n), "memberNotFound"],
+      [change("remove", 1n), "memberNotEnoughStarted"],
+    ] as const;
+    for (const [result, name] of refused) expect(result).toMatchObject({ kind: "refused", name });
+    expect(state.appliedIndex).toBe(index + refused.length);
+    expect(state.members()).toEqual(before);
+    expect(state.isRemovedMember(4n)).toBe(false);
+    // A member may be added with a URL that another no longer has.
+    apply(state, { case: "updateMember", value: { memberId: 2n, peerUrls: ["http://moved"] } });
+    expect(change("add-learner", 3n, ["http://two"])).toMatchObject({ kind: "configuration" });
   });
 
   test("the cluster version is kept", () => {

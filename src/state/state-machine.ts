@@ -155,11 +155,16 @@ export class StateMachine {
     return this.#finish(pending.index, pending.term, step.value);
   }
 
-  /** Applies a membership change; its context is an encoded etcdserverpb.Member, or empty for a removal. */
+  /**
+   * Applies a membership change; its context is an encoded etcdserverpb.Member, or empty for a removal. A change that
+   * is refused must not be told to consensus either.
+   */
   applyConfiguration(index: LogIndex, term: Term, change: ConfigurationChange): Applied {
     this.#expect(index);
-    this.#now.cluster.change(change);
-    return this.#finish(index, term, { kind: "configuration", revision: this.revision });
+    const { revision } = this;
+    const refusal = this.#now.cluster.change(change);
+    if (refusal === undefined) return this.#finish(index, term, { kind: "configuration", revision });
+    return this.#finish(index, term, { kind: "refused", name: refusal, revision });
   }
 
   #expect(index: LogIndex): void {
