@@ -102,3 +102,8 @@ export function ensureH2load(): string {
 export function ensureStrace(): string {
   return ensureDebianProgram("strace", "strace");
 }
+
+/** Chromium, which shows the console's pages to the tests. */
+export function ensureChromium(): string {
+  return ensureDebianProgram("chromium", "chromium");
+}

@@ -123,7 +123,13 @@ export class Console implements RestHandler {
 
   async handle(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const node = new NodeRequest(message, response, this.#budget);
-    await send(message, response, await this.#answer(node));
+    try {
+      await send(message, response, await this.#answer(node));
+    } catch (error) {
+      // Whatever it is, it concerns this request alone.
+      this.#options.log.error("the console could not answer", { error });
+      response.destroy();
+    }
   }
 
   /** Ends the streams; pages find the server again by themselves. */
@@ -166,7 +172,7 @@ export class Console implements RestHandler {
         });
       }
       if (path === livePath) {
-        return liveAnswer(this.#rooms, new Query(target.query), (listener) => node.onClose(listener));
+        return await liveAnswer(this.#rooms, new Query(target.query), (listener) => node.onClose(listener));
       }
       const found = find(this.#pages, path);
       if (found === undefined) {
@@ -258,7 +264,12 @@ export class Console implements RestHandler {
 
   #page(visit: Visit, request: PageRequest, page: Page, content: PageContent | Answer): Answer {
     if (!("title" in content)) return { ...content, headers: { ...pageHeaders, ...content.headers } };
-    return this.#document(visit, request, content, { section: page.section, live: page.live === true });
+    return this.#document(visit, request, content, {
+      section: page.section,
+      live: page.live === true,
+      // Whoever has still to sign in learns nothing of the cluster.
+      known: visit.path !== loginPath,
+    });
   }
 
   /** A whole document, or for scripts that ask for it the page's own part. */
