@@ -240,7 +240,7 @@ test("only what changed travels", async () => {
   text = "";
   await fetch(`${open.url}/api/v1/kv/a`, { method: "PUT", body: "1" });
   await until(() => text.includes("#live-strip-revision"));
-  await until(() => /event: beat\ndata: \n\n$/.test(text));
+  await until(() => text.endsWith("event: beat\ndata: \n\n"));
   expect(text).not.toContain("#live-counts");
   await reader.cancel();
   expect((await visit(`${open.url}/ui/live?page=/ui/kit`)).status).toBe(404);

@@ -265,11 +265,12 @@ const doPromoteMember: Action = {
   section: "members",
   async run({ services, path }) {
     const shown = memberOf(services.status.view(), path["id"]);
-    await services.cluster.memberPromote(create(MemberPromoteRequestSchema, { ID: idOf(shown) }));
+    const request = create(MemberPromoteRequestSchema, { ID: idOf(shown) });
+    const { members } = await services.cluster.memberPromote(request);
     return {
       kind: "done",
       to: `/ui/members/${shown.id}`,
-      notice: { tone: "ok", text: `${nameOf(shown)} votes now. ${votersNow(services.status.view())}` },
+      notice: { tone: "ok", text: `${nameOf(shown)} votes now. ${votersNow(members)}` },
     };
   },
 };
@@ -344,11 +345,12 @@ const doRemoveMember: Action = {
         content: await removeContent(request, `This is not ${name}. Nothing was removed.`),
       };
     }
-    await services.cluster.memberRemove(create(MemberRemoveRequestSchema, { ID: idOf(shown) }));
+    const removal = create(MemberRemoveRequestSchema, { ID: idOf(shown) });
+    const { members } = await services.cluster.memberRemove(removal);
     return {
       kind: "done",
       to: "/ui/members",
-      notice: { tone: "ok", text: `${name} was removed. ${votersNow(services.status.view())}` },
+      notice: { tone: "ok", text: `${name} was removed. ${votersNow(members)}` },
     };
   },
 };
@@ -425,9 +427,9 @@ const doMoveLeader: Action = {
   },
 };
 
-/** Who votes from now on. */
-function votersNow({ members }: ClusterView): string {
-  const voters = members.filter(({ learner }) => !learner).length;
+/** Who votes from now on, by the answer: the own state may be a moment behind. */
+function votersNow(members: readonly { readonly isLearner: boolean }[]): string {
+  const voters = members.filter(({ isLearner }) => !isLearner).length;
   return `${plural(voters, "voter")}, ${Math.floor(voters / 2) + 1} needed to write.`;
 }
 
