@@ -9,8 +9,11 @@ export type { ListedKey, ListedPrefix, ListedRow, ListingQuery } from "../state/
 
 /** Keys that one slice looks at, a millisecond or two. */
 const sliceVisitsMax = 2_000;
-/** Keys that one page may look at before it says how far it came. */
+/** Keys that one page may look at, and the time that it may take, before it says how far it came. */
 const pageVisitsMax = 100_000;
+const pageMs = 50;
+/** A page looks at so many keys however long that takes. */
+const pageVisitsMin = 20_000;
 /** Pages that are put together at the same time; more wait. */
 const pagesMax = 4;
 /** How long a page waits for the leader before it shows what this member holds. */
@@ -65,11 +68,14 @@ export class KeyBrowser {
     const run = this.#member.state.listing(query, revision);
     try {
       const rows: ListedRow[] = [];
+      const untilMs = this.#member.monotonicMs() + pageMs;
       for (let visited = 0; ;) {
         const slice = run.next(sliceVisitsMax);
         rows.push(...slice.rows);
         visited += slice.visited;
-        if (slice.done || visited >= pageVisitsMax) {
+        const late = visited >= pageVisitsMin && this.#member.monotonicMs() >= untilMs;
+        const enough = late || visited >= pageVisitsMax;
+        if (slice.done || enough) {
           return { revision: run.revision, at: run.at, rows, next: slice.next, visited, full: slice.done };
         }
         await this.#member.soon();

@@ -29,6 +29,8 @@ export type Decoded =
 
 /** Larger values are shown as text, hex or base64 only. */
 const parsedBytesMax = 256 * 1024;
+/** As much of a value as is written in hexadecimal or base64; the whole can be downloaded. */
+const writtenBytesMax = 16 * 1024;
 const inflatedBytesMax = 4 * 1024 * 1024;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const inflated = promisify(gunzip);
@@ -72,7 +74,7 @@ export async function decode(value: Uint8Array, view: ViewName): Promise<Decoded
     case "yaml":
       return yaml(value);
     case "hex":
-      return shown(hexDump(value));
+      return shown(hexDump(value.subarray(0, writtenBytesMax)), cutNote(value));
     case "base64":
       return base64(value);
     case "gzip":
@@ -111,7 +113,15 @@ function noYaml(error: unknown): Decoded {
   return { ok: false, reason: `It is no YAML: ${message.split("\n")[0]!}` };
 }
 
+/** Says that not all of a value is written. */
+function cutNote(value: Uint8Array): string | undefined {
+  return value.length <= writtenBytesMax
+    ? undefined
+    : `The first ${writtenBytesMax} of ${value.length} bytes.`;
+}
+
 function base64(value: Uint8Array): Decoded {
+  if (value.length > parsedBytesMax) return encoded(value);
   const text = Buffer.from(value).toString("latin1").trim();
   const bare = text.replace(/\s+/g, "");
   const coded = bare.length >= 4 && /^(?:[A-Za-z0-9+/]+={0,2}|[A-Za-z0-9_-]+={0,2})$/.test(bare);
@@ -122,8 +132,12 @@ function base64(value: Uint8Array): Decoded {
       note: "Decoded: the value itself is base64 text.",
     };
   }
-  const encoded = Buffer.from(value).toString("base64").replace(/.{76}/g, "$&\n");
-  return shown(encoded, "Encoded: the value's bytes written as base64.");
+  return encoded(value);
+}
+
+function encoded(value: Uint8Array): Decoded {
+  const text = Buffer.from(value.subarray(0, writtenBytesMax)).toString("base64").replace(/.{76}/g, "$&\n");
+  return shown(text, `Encoded: the value's bytes written as base64. ${cutNote(value) ?? ""}`.trim());
 }
 
 async function gzip(value: Uint8Array): Promise<Decoded> {

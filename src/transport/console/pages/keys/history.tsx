@@ -170,7 +170,7 @@ function columnsOf(
     radio("from", one, "From"),
     radio("to", other, "To"),
     {
-      head: "Restore",
+      head: "",
       headContent: <span class="unseen">Restore</span>,
       cell: (kv) =>
         kv.version === 0n || !fresh || kv.modRevision === newest.modRevision ? undefined : (

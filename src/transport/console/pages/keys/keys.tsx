@@ -68,7 +68,7 @@ export const keys: Page = {
       wide: true,
       actions: <Actions place={place} off={off} />,
       body: (
-        <div id="keys">
+        <div>
           {revision !== undefined && (
             <PastBanner
               request={request}
@@ -95,6 +95,9 @@ export const keys: Page = {
                 class="keys"
                 columns={columnsOf(request, place, off)}
                 rows={lines}
+                rowId={(line) =>
+                  line.kind === "prefix" ? idOf(fromBinaryString(line.row.prefix)) : undefined
+                }
                 rowHref={(line) => hrefOf(line, place)}
               />
               <div class="list-foot">
@@ -296,6 +299,10 @@ async function linesOf(request: PageRequest, place: KeysPlace, page: KeyPage): P
   return lines;
 }
 
+function idOf(prefix: Uint8Array): string {
+  return `level-${base64Url(prefix)}`;
+}
+
 function hrefOf(line: Line, place: KeysPlace): string {
   if (line.kind === "rest") return keysHref(place, { prefix: line.prefix });
   if (line.kind === "prefix") return keysHref(place, { prefix: fromBinaryString(line.row.prefix) });
@@ -392,7 +399,8 @@ function nameCell(line: Line, place: KeysPlace): Html {
   const others = place.open.filter((one) => !Buffer.from(one).equals(whole));
   const open = line.open ? others : [...others, whole].slice(-openMax);
   const shown = Buffer.from(whole).subarray(parentBytesOf(line, place));
-  const href = keysHref(place, { open, from: place.from });
+  // Back at the same line, not at the top of the page.
+  const href = `${keysHref(place, { open, from: place.from })}#${idOf(whole)}`;
   return (
     <span class={depth}>
       <a
@@ -400,11 +408,6 @@ function nameCell(line: Line, place: KeysPlace): Html {
         href={href}
         aria-expanded={line.open ? "true" : "false"}
         aria-label={`${line.open ? "Close" : "Open"} ${plainLine(shown, 60)}`}
-        hx-get={href}
-        hx-target="#keys"
-        hx-select="#keys"
-        hx-swap="outerHTML"
-        hx-push-url="true"
       >
         <Icon name="chevron-right" />
       </a>
