@@ -433,14 +433,15 @@ function showCrosshair(share) {
     cross.style.left = `${share * 100}%`;
     const svg = find(".canvas svg", plot);
     const at = Math.round(share * svg.viewBox.baseVal.width);
-    const minutes = Math.round((1 - share) * 60);
+    const seconds = Math.round((1 - share) * Number(plot.dataset.seconds));
+    const ago = seconds < 60 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
     const parts = all(".line", plot).map((line) => {
       const y = readPoints(line).get(at);
       const value =
         y === undefined ? "–" : figure((1 - y / 120) * Number(plot.dataset.end), plot.dataset.unit);
       return `${line.dataset.name} ${value}`;
     });
-    readout.textContent = `${minutes} min ago: ${parts.join(" · ")}`;
+    readout.textContent = `${ago} ago: ${parts.join(" · ")}`;
   }
 }
 

@@ -23,6 +23,8 @@ export interface MemberView {
   readonly status: MemberStatus | undefined;
   /** Milliseconds since that was true; undefined: it never said anything. */
   readonly ageMs: number | undefined;
+  /** Milliseconds since it was asked and has not answered; undefined: it answers, or is being asked. */
+  readonly silentMs: number | undefined;
   /** Entries that are committed and not applied there. */
   readonly lagEntries: number | undefined;
   /** The age of the oldest of them. */
@@ -52,7 +54,9 @@ const askEveryMs = 1_000;
 const answerTimeoutMs = 1_500;
 const longAnswerTimeoutMs = 3_000;
 /** How long a page waits for members; those that were silent are not waited for. */
-const refreshWaitMs = 250;
+const refreshWaitMs = 1_000;
+/** Answers to questions that left this close together tell of one moment. */
+const sameRoundMs = 100;
 const snapshotLookMs = 15_000;
 const eventsShown = 20;
 
@@ -61,6 +65,8 @@ interface Heard {
   /** When its figures were true at the earliest. */
   atMs: number;
   skewMs: number;
+  /** What this member knew to be committed when it asked. */
+  commit: number;
 }
 
 const nothing = new Uint8Array(0);
@@ -78,6 +84,8 @@ export class ClusterStatus {
   readonly #snapshots: Snapshots;
   readonly #heard = new Map<MemberId, Heard>();
   readonly #asking = new Map<MemberId, Promise<void>>();
+  /** When the first of the questions was asked that a member has not answered. */
+  readonly #silentSince = new Map<MemberId, number>();
   readonly #series = new Map<MemberId, Series>();
   #cancel: (() => void) | undefined;
   #lookers = 0;
@@ -117,11 +125,22 @@ export class ClusterStatus {
     const self = hex16(id);
     const known = leader === 0n ? undefined : hex16(leader);
     const records = state.members().sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    let commit = this.#member.status().commit;
-    for (const { status } of this.#heard.values()) commit = Math.max(commit, status.commit);
+    const ownCommit = this.#member.status().commit;
+    const led = leader === 0n ? undefined : this.#heard.get(leader);
     const members = records.map((record): MemberView => {
       const own = record.ID === id;
-      const heard = own ? { status: this.#own.read(), atMs: nowMs, skewMs: 0 } : this.#heard.get(record.ID);
+      const heard = own
+        ? { status: this.#own.read(), atMs: nowMs, skewMs: 0, commit: ownCommit }
+        : this.#heard.get(record.ID);
+      const silentSinceMs = this.#silentSince.get(record.ID);
+      // Figures of different moments must not be compared: entries come in between.
+      const together =
+        led !== undefined && heard !== undefined && Math.abs(led.atMs - heard.atMs) < sameRoundMs;
+      const commit = Math.max(
+        heard?.commit ?? 0,
+        heard?.status.commit ?? 0,
+        together || own ? (led?.status.commit ?? 0) : 0,
+      );
       return {
         id: hex16(record.ID),
         name: record.name,
@@ -130,6 +149,7 @@ export class ClusterStatus {
         clientUrls: record.clientURLs,
         status: heard?.status,
         ageMs: heard === undefined ? undefined : nowMs - heard.atMs,
+        silentMs: own || silentSinceMs === undefined ? undefined : nowMs - silentSinceMs,
         lagEntries: heard === undefined ? undefined : Math.max(0, commit - heard.status.applied),
         lagMs: heard === undefined ? undefined : this.#own.commits.lagMs(heard.status.applied, heard.atMs),
         skewMs: heard?.skewMs,
@@ -174,10 +194,8 @@ export class ClusterStatus {
     );
     if (old.length === 0) return;
     const awaited = old.map((id) => {
-      const heard = this.#heard.get(id);
-      const silent = this.#asking.has(id) && (heard === undefined || nowMs - heard.atMs > answerTimeoutMs);
       const answered = this.#ask(id);
-      return silent ? undefined : answered;
+      return this.#silentSince.has(id) ? undefined : answered;
     });
     let cancel: () => void = () => {};
     const late = new Promise<void>((resolve) => {
@@ -214,6 +232,7 @@ export class ClusterStatus {
 
   #forget(id: MemberId): void {
     this.#heard.delete(id);
+    this.#silentSince.delete(id);
     this.#series.delete(id);
   }
 
@@ -222,15 +241,19 @@ export class ClusterStatus {
     const under = this.#asking.get(id);
     if (under !== undefined) return under;
     const askedAtMs = this.#clock.monotonicMs();
+    const { commit } = this.#member.status();
     const asking = this.#member
       .call(id, statusMethod, nothing, answerTimeoutMs)
       .then((body) => {
         const status = parsed<MemberStatus>(body);
         const tripMs = this.#clock.monotonicMs() - askedAtMs;
         const skewMs = status.wallMs - (this.#clock.wallMs() - tripMs / 2);
-        this.#heard.set(id, { status, atMs: askedAtMs, skewMs });
+        this.#heard.set(id, { status, atMs: askedAtMs, skewMs, commit });
+        this.#silentSince.delete(id);
       })
-      .catch(() => {})
+      .catch(() => {
+        if (!this.#silentSince.has(id)) this.#silentSince.set(id, askedAtMs);
+      })
       .finally(() => this.#asking.delete(id));
     this.#asking.set(id, asking);
     return asking;

@@ -192,6 +192,7 @@ export class OwnStatus {
           .members()
           .map(({ ID, name, isLearner }) => ({ id: hex16(ID), name, learner: isLearner })),
         alarms: this.#alarms(),
+        reached: new Set(Object.keys(this.#roundTrips())),
         compactedRevision: state.compactedRevision,
         snapshotsInstalled: this.#member.snapshots.receiver.succeeded,
         stallMs: longestMs > this.#stallMs ? longestMs : 0,

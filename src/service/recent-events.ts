@@ -17,6 +17,8 @@ export interface Observed {
   readonly term: number;
   readonly members: readonly { readonly id: string; readonly name: string; readonly learner: boolean }[];
   readonly alarms: readonly { readonly type: string; readonly member: string }[];
+  /** Who can be reached, by id. */
+  readonly reached: ReadonlySet<string>;
   readonly compactedRevision: number;
   readonly snapshotsInstalled: number;
   /** The longest standstill of the event loop in the last second, in milliseconds. */
@@ -30,6 +32,7 @@ export class RecentEvents {
   readonly #self: string;
   #events: ClusterEvent[] = [];
   #before: Observed | undefined;
+  readonly #lost = new Set<string>();
 
   constructor(self: string) {
     this.#self = self;
@@ -67,6 +70,12 @@ export class RecentEvents {
       else tell("muted", `${nameOf(now.leader)} leads in term ${now.term}`);
     } else if (now.term !== before.term && now.leader !== undefined) {
       tell("muted", `${nameOf(now.leader)} leads in term ${now.term}`);
+    }
+    for (const { id } of now.members) {
+      if (before.reached.has(id) && !now.reached.has(id)) {
+        this.#lost.add(id);
+        tell("bad", `${nameOf(id)} cannot be reached`);
+      } else if (now.reached.has(id) && this.#lost.delete(id)) tell("ok", `${nameOf(id)} is reached again`);
     }
     const isIn = (alarms: Observed["alarms"], type: string, member: string): boolean =>
       alarms.some((alarm) => alarm.type === type && alarm.member === member);

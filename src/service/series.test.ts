@@ -61,6 +61,7 @@ test("events are what changed, and each is told once for the cluster", () => {
       { id: "2", name: "n2", learner: true },
     ],
     alarms: [],
+    reached: new Set(["2"]),
     compactedRevision: -1,
     snapshotsInstalled: 0,
     stallMs: 0,
@@ -71,7 +72,7 @@ test("events are what changed, and each is told once for the cluster", () => {
     events.observe(base, 2_000);
     const promoted = base.members.map((member) => ({ ...member, learner: false }));
     events.observe({ ...base, members: promoted, alarms: [{ type: "nospace", member: "2" }] }, 3_000);
-    events.observe({ ...base, members: promoted, leader: undefined, term: 3 }, 4_000);
+    events.observe({ ...base, members: promoted, leader: undefined, term: 3, reached: new Set() }, 4_000);
     events.observe({ ...base, members: promoted.slice(0, 1), leader: "2", term: 3, stallMs: 700 }, 5_000);
     return events.latest;
   });
@@ -81,6 +82,7 @@ test("events are what changed, and each is told once for the cluster", () => {
     "n2 removed",
     "n2 stood still for 0.7 s",
     "Alarm NOSPACE of n2 disarmed",
+    "n2 cannot be reached",
     "The leader was lost",
     "Alarm NOSPACE raised for n2",
     "n2 promoted to voter",

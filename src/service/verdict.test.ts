@@ -6,11 +6,12 @@ const member = (id: string, more: Partial<JudgedMember> = {}): JudgedMember => (
   name: `n${id}`,
   learner: false,
   ageMs: 500,
+  silentMs: undefined,
   leader: "1",
   ...more,
 });
 const three = [member("1"), member("2"), member("3")];
-const gone: Partial<JudgedMember> = { ageMs: undefined, leader: undefined };
+const gone: Partial<JudgedMember> = { ageMs: undefined, silentMs: 2_000, leader: undefined };
 const of = (members: readonly JudgedMember[], alarms: { type: string; member: string }[] = []) => {
   const { kind, sentence } = judge({ self: "1", members, alarms });
   return `${kind}: ${sentence}`;
@@ -43,13 +44,20 @@ test("members that do not answer cost spare, then the quorum", () => {
 });
 
 test("figures older than three seconds count for nothing", () => {
-  expect(of([member("1"), member("2", { ageMs: 3_001 }), member("3", { ageMs: 3_001 })])).toStartWith(
-    "no-quorum",
-  );
-  expect(of([member("1"), member("2", { ageMs: 3_000 }), member("3", { ageMs: 3_001 })])).toStartWith(
-    "degraded",
-  );
+  const old: Partial<JudgedMember> = { ageMs: 3_001, silentMs: 1 };
+  expect(of([member("1"), member("2", old), member("3", old)])).toStartWith("no-quorum");
+  expect(of([member("1"), member("2", { ageMs: 3_000 }), member("3", old)])).toStartWith("degraded");
   expect(of([member("1", { ageMs: 3_001 }), member("2"), member("3")])).toStartWith("unknown");
+});
+
+test("members that were only just asked are not called silent", () => {
+  const asked: Partial<JudgedMember> = { ageMs: 3_600_000 };
+  expect(of([member("1"), member("2", asked), member("3", { ageMs: undefined })])).toBe(
+    "unknown: Waiting for n2 and n3 to answer.",
+  );
+  expect(of([member("1"), member("2", asked), member("3")], [{ type: "corrupt", member: "1" }])).toStartWith(
+    "corrupt",
+  );
 });
 
 test("a member that reaches nobody and knows no leader is isolated", () => {

@@ -23,6 +23,8 @@ export interface JudgedMember {
   readonly learner: boolean;
   /** Milliseconds since its figures were true; undefined: it has not answered. */
   readonly ageMs: number | undefined;
+  /** Milliseconds since it was asked and has not answered; undefined: it answers, or is being asked. */
+  readonly silentMs: number | undefined;
   readonly leader?: string | undefined;
   readonly term?: number | undefined;
   /** Milliseconds that its state is behind what is committed. */
@@ -87,6 +89,9 @@ export function judge({ self, members, alarms }: Judged): Verdict {
       ["Compare the members' data, then replace the member that differs."],
     );
   }
+  // Whoever has just been asked for the first time in a while is neither here nor gone.
+  const asked = members.filter((member) => !isFresh(member) && member.silentMs === undefined);
+  if (asked.length > 0) return verdict("unknown", `Waiting for ${named(asked)} to answer.`);
   const voters = members.filter(({ learner }) => !learner);
   const answering = voters.filter(isFresh);
   const silent = members.filter((member) => !isFresh(member));

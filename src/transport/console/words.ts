@@ -27,14 +27,21 @@ export interface StateWord {
 
 /** How a member is, in one word. */
 export function memberState(member: MemberView): StateWord {
-  if (member.status === undefined) {
+  if (!isFresh(member) && member.silentMs === undefined) return { tone: "muted", word: "Asking" };
+  if (!isFresh(member) || member.status === undefined) {
     return member.name === "" ? { tone: "muted", word: "Not started" } : { tone: "bad", word: "Silent" };
   }
-  if (!isFresh(member)) return { tone: "bad", word: "Silent" };
   if (member.status.receiving !== undefined) return { tone: "warn", word: "Installing snapshot" };
   if (member.status.leader === undefined) return { tone: "warn", word: "No leader" };
   if ((member.lagMs ?? 0) >= 5_000) return { tone: "warn", word: "Behind" };
   return { tone: "ok", word: "In step" };
+}
+
+/** Since when it says nothing, as words behind its state; empty while it answers. */
+export function silence(member: MemberView): string {
+  return isFresh(member) || member.silentMs === undefined || member.name === ""
+    ? ""
+    : ` for ${written(spanOf(member.silentMs))}`;
 }
 
 /** What it is in its cluster. */
@@ -48,7 +55,7 @@ export function roleOf(member: MemberView, view: ClusterView): string {
 
 /** How far it is behind, in entries and in time. */
 export function lagOf({ lagEntries, lagMs }: MemberView): string {
-  if (lagEntries === undefined) return "not known";
+  if (lagEntries === undefined) return "–";
   if (lagEntries === 0) return "0";
   return (lagMs ?? 0) < 1_000
     ? `${countOf(lagEntries)}, < 1 s`

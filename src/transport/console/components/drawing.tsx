@@ -146,7 +146,7 @@ function Lane({
   const late = (member.lagMs ?? 0) >= lagWarningMs;
   const classes = [
     "lane",
-    answers ? "" : "silent",
+    answers ? "" : member.silentMs === undefined ? "asking" : "silent",
     late ? "late" : "",
     member.learner ? "learner" : "",
     led ? "" : "unled",
@@ -163,7 +163,7 @@ function Lane({
     <g class={classes}>
       <path class="link" d={linkPath(frame, hubY, y, nodeX - 6)} />
       {gap > 0 && <line class="gap" x1={nodeX + 6} x2={lineX} y1={y} y2={y} />}
-      {answers ? (
+      {answers || member.silentMs === undefined ? (
         <circle class="node" cx={nodeX} cy={y} r="6" />
       ) : (
         <path class="cross" d={`M${nodeX - 5} ${y - 5}l10 10m0-10l-10 10`} />
@@ -174,7 +174,11 @@ function Lane({
           {more.filter((one) => one !== undefined).join(" · ")}
         </tspan>
       </text>
-      <text class={late || !answers ? "lag strong" : "lag"} x={lineX + 14} y={y + 4}>
+      <text
+        class={late || (!answers && member.silentMs !== undefined) ? "lag strong" : "lag"}
+        x={lineX + 14}
+        y={y + 4}
+      >
         {lagText(member, answers)}
       </text>
     </g>
@@ -187,10 +191,13 @@ function gapOf({ lagEntries = 0, lagMs = 0 }: MemberView, { lagMax }: Frame): nu
   return 16 + (lagMax - 16) * Math.min(1, Math.log10(1 + lagEntries) / Math.log10(lagEntriesMax));
 }
 
-function lagText({ status, ageMs, lagEntries = 0, lagMs = 0, name }: MemberView, answers: boolean): string {
+function lagText(
+  { status, silentMs, lagEntries = 0, lagMs = 0, name }: MemberView,
+  answers: boolean,
+): string {
   if (!answers) {
-    if (status === undefined) return name === "" ? "not started" : "silent";
-    return `silent ${written(spanOf(ageMs ?? 0))}`;
+    if (silentMs === undefined) return "asking";
+    return name === "" ? "not started" : `silent ${written(spanOf(silentMs))}`;
   }
   const snapshot = status?.receiving;
   if (snapshot !== undefined) {

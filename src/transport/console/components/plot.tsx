@@ -10,6 +10,8 @@ import { type Column, Table } from "./table";
 const height = 120;
 const labelHeight = 14;
 const labelWidth = 104;
+/** What one point stands for. */
+export const secondsPerPoint = 15;
 
 /** One line: a member's figures, oldest first; null where there is none. */
 export interface Line {
@@ -53,7 +55,13 @@ export function Plot(input: PlotInput): Html {
   const y = (value: number): number => height - (value / end) * height;
   const measured = lines.some(({ values }) => values.some((value) => value !== null));
   return (
-    <figure class="plot" data-plot={id} data-end={end} data-unit={base === 1024 ? "bytes" : format(1).unit}>
+    <figure
+      class="plot"
+      data-plot={id}
+      data-end={end}
+      data-seconds={points * secondsPerPoint}
+      data-unit={base === 1024 ? "bytes" : format(1).unit}
+    >
       <figcaption>
         <h2>{title}</h2>
         <span class="readout" aria-hidden="true"></span>

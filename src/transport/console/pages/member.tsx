@@ -45,7 +45,7 @@ export const member: Page = {
               <Tag>{roleOf(shown, view)}</Tag>
               {shown.id === view.self && <span class="muted">this page comes from it</span>}
             </p>
-            {!isFresh(shown) && <Silence member={shown} nowMs={nowMs} />}
+            {!isFresh(shown) && shown.silentMs !== undefined && <Silence member={shown} nowMs={nowMs} />}
           </Live>
           {shown.name === "" && <StartIt member={shown} view={view} />}
           <div class="halves">
@@ -97,11 +97,7 @@ function Silence({ member: shown, nowMs }: { readonly member: MemberView; readon
   return (
     <NoticeBox
       tone="bad"
-      title={
-        shown.ageMs === undefined
-          ? `${nameOf(shown)} has not answered this member yet`
-          : `${nameOf(shown)} has not answered since ${new Date(nowMs - shown.ageMs).toISOString().slice(11, 19)} UTC`
-      }
+      title={`${nameOf(shown)} has not answered since ${new Date(nowMs - (shown.silentMs ?? 0)).toISOString().slice(11, 19)} UTC`}
     >
       <p>
         What it has acknowledged is kept by the others, as long as a majority of them answers. Look whether

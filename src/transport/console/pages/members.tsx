@@ -10,8 +10,8 @@ import { type Column, Table } from "../components/table";
 import { Amount, Commands, Meter } from "../components/values";
 import type { Child, Html } from "../html";
 import type { Page } from "../page";
-import { bytesOf, countOf, millisecondsOf, plural, spanOf, written } from "../text";
-import { isFresh, joinCommand, lagOf, memberState, nameOf, roleOf } from "../words";
+import { bytesOf, countOf, millisecondsOf, plural } from "../text";
+import { isFresh, joinCommand, lagOf, memberState, nameOf, roleOf, silence } from "../words";
 
 const unknown = <span class="unknown">–</span>;
 
@@ -48,9 +48,7 @@ export function Feed({ follower }: { readonly follower: FollowerStatus | undefin
 /** How a member is, and since when it says nothing. */
 export function MemberStateWords({ member }: { readonly member: MemberView }): Html {
   const { tone, word } = memberState(member);
-  const silent =
-    !isFresh(member) && member.ageMs !== undefined ? ` for ${written(spanOf(member.ageMs))}` : "";
-  return <State tone={tone}>{`${word}${silent}`}</State>;
+  return <State tone={tone}>{`${word}${silence(member)}`}</State>;
 }
 
 /** The round trip between the leader and a member. */

@@ -3,7 +3,7 @@ import type { ClusterView } from "../../../service/cluster-status";
 import { Series, type SeriesName, seriesPoints, seriesStepMs } from "../../../service/series";
 import { Section } from "../components/boxes";
 import { Live } from "../components/live";
-import { type Line, Plot, type PlotInput, PlotTable } from "../components/plot";
+import { type Line, Plot, type PlotInput, PlotTable, secondsPerPoint } from "../components/plot";
 import { Commands } from "../components/values";
 import type { Html } from "../html";
 import type { Page } from "../page";
@@ -11,8 +11,10 @@ import { bytesOf, type Measured, millisecondsOf } from "../text";
 import { nameOf } from "../words";
 
 /** Points of a plot: three of the series each, so that a line has about as many as a window has room for. */
-const stepsPerPoint = 3;
+const stepsPerPoint = (secondsPerPoint * 1_000) / seriesStepMs;
 const colours = 7;
+/** Minutes that plots cover; a cluster that is younger is not drawn at the edge of an empty hour. */
+const spans = [10, 30, 60];
 
 interface Drawn {
   readonly name: SeriesName;
@@ -68,6 +70,18 @@ const plots: readonly Drawn[] = [
   { name: "databaseBytes", title: "Database", about: "Size of the file.", format: bytesOf, base: 1024 },
   { name: "memoryBytes", title: "Memory", about: "Resident memory.", format: bytesOf, base: 1024 },
 ];
+
+/** How much of the last hour there is something to show of. */
+function minutesOf(all: Iterable<Series>, complete: number): number {
+  let first = complete;
+  for (const series of all) {
+    const terms = series.column("term", complete - seriesPoints, complete - 1);
+    const at = terms.findIndex((term) => term !== null);
+    if (at !== -1) first = Math.min(first, complete - seriesPoints + at);
+  }
+  const minutes = ((complete - first) * seriesStepMs) / 60_000;
+  return spans.find((span) => span >= minutes) ?? 60;
+}
 
 /** Several steps as one point: the largest, since what hurts must not be smoothed away. */
 function condensed(values: readonly (number | null)[]): (number | null)[] {
@@ -134,7 +148,8 @@ export const metrics: Page = {
     const all = await services.status.series();
     // Points are whole, so the drawing changes only when one is complete.
     const complete = Math.floor(nowMs / seriesStepMs / stepsPerPoint) * stepsPerPoint;
-    const from = complete - seriesPoints;
+    const minutes = minutesOf(all.values(), complete);
+    const from = complete - (minutes * 60_000) / seriesStepMs;
     const to = complete - 1;
     const elections = electionsOf(all.values(), from, to);
     const inputs = plots.map((plot) => inputOf(plot, view, all, from, to, elections));
@@ -143,7 +158,8 @@ export const metrics: Page = {
       body: (
         <>
           <p class="muted plots-lead">
-            The last hour of every member that answers, every 15 s, the highest of three measurements.
+            {minutes === 60 ? "The last hour" : `The last ${minutes} minutes`}
+            {" of every member that answers, every 15 s, the highest of three measurements."}
             {elections.length > 0 && " Ticks on the base line are elections."}
           </p>
           <div class="plots">
@@ -152,7 +168,7 @@ export const metrics: Page = {
                 <Plot {...input} />
                 <p class="times" aria-hidden="true">
                   <span>{input.timeOf(0)}</span>
-                  <span>30 min ago</span>
+                  <span>{`${minutes / 2} min ago`}</span>
                   <span>now</span>
                 </p>
               </Live>

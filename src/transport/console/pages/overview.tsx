@@ -12,7 +12,8 @@ import { Amount, Commands, Fact, Facts, Meter, Mono, Time } from "../components/
 import type { Child, Html } from "../html";
 import type { Page, PageRequest } from "../page";
 import { bytesOf, countOf, millisecondsOf, plural, spanOf, written } from "../text";
-import { isFresh, joinCommand, lagOf, memberState, nameOf, nameOfId, roleOf } from "../words";
+import { joinCommand, lagOf, nameOf, nameOfId, roleOf } from "../words";
+import { MemberStateWords } from "./members";
 
 /** A clock that is further off than this makes times in logs and leases hard to compare. */
 const skewWarningMs = 500;
@@ -179,7 +180,7 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
     {
       head: "State",
       priority: 1,
-      cell: (member) => cell(member, "state", <MemberStateWord member={member} />),
+      cell: (member) => cell(member, "state", <MemberStateWords member={member} />),
     },
     { head: "Role", cell: (member) => cell(member, "role", <Tag>{roleOf(member, view)}</Tag>) },
     { head: "Behind", numeric: true, cell: (member) => cell(member, "lag", lagOf(member)) },
@@ -226,7 +227,7 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
         cell(
           member,
           "up",
-          <Amount of={member.status === undefined ? undefined : spanOf(member.status.uptimeMs)} />,
+          member.status === undefined ? unknown : <Amount of={spanOf(member.status.uptimeMs)} />,
         ),
     },
   ];
@@ -243,12 +244,6 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
 }
 
 const unknown = <span class="unknown">–</span>;
-
-function MemberStateWord({ member }: { readonly member: MemberView }): Html {
-  const { tone, word } = memberState(member);
-  const old = !isFresh(member) && member.ageMs !== undefined ? ` ${written(spanOf(member.ageMs))}` : "";
-  return <State tone={tone}>{`${word}${old}`}</State>;
-}
 
 function Milliseconds({ of }: { readonly of: number | undefined }): Html {
   return of === undefined ? unknown : <Amount of={millisecondsOf(of)} />;
