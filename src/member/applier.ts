@@ -6,11 +6,11 @@ import type { Entry } from "../consensus/types";
 import { refuse } from "../errors";
 import { toCounter, type LogIndex, type MemberId } from "../ids";
 import type { Command } from "../proto/gen/keelson/command_pb";
-import type { Applied, ApplyResult } from "../state/results";
+import type { Applied, ApplyResult, LeaseInfo } from "../state/results";
 import type { StateMachine } from "../state/state-machine";
 import type { WatchHub } from "../watch/hub";
 import { decodeCommand } from "./command-codec";
-import type { LeaseKeeper } from "./lease-keeper";
+import type { LeaseKeeper, LeaseSource, LeaseTiming } from "./lease-keeper";
 import type { Clock } from "./ports";
 import type { Proposal, Proposals } from "./proposals";
 
@@ -145,18 +145,7 @@ export class Applier {
       case "nothing": {
         // The first entry of a term: from here on all leases granted before are known.
         const { role, term } = raft.status();
-        if (role === "leader" && term === entry.term) {
-          leases.promote(
-            term,
-            state.leases().map((lease) => ({
-              id: lease.id,
-              ttlSeconds: lease.grantedTtlSeconds,
-              // A lease without a record has its whole time as the rest.
-              remainingSeconds:
-                lease.remainingTtlSeconds < lease.grantedTtlSeconds ? lease.remainingTtlSeconds : 0,
-            })),
-          );
-        }
+        if (role === "leader" && term === entry.term) leases.promote(term, leaseSourceOf(state));
         return;
       }
       case "lease-grant":
@@ -189,6 +178,22 @@ function commandOf(entry: Entry): Command | undefined {
       "it was written by a newer keelson; start that version again",
   );
   return command;
+}
+
+function leaseSourceOf(state: StateMachine): LeaseSource {
+  return {
+    get(id) {
+      const lease = state.lease(id);
+      return lease === undefined ? undefined : timingOf(lease);
+    },
+    all: () => state.eachLease().map(timingOf),
+  };
+}
+
+function timingOf({ id, grantedTtlSeconds, remainingTtlSeconds }: LeaseInfo): LeaseTiming {
+  // A lease without a record has its whole time as the rest.
+  const remainingSeconds = remainingTtlSeconds < grantedTtlSeconds ? remainingTtlSeconds : 0;
+  return { id, ttlSeconds: grantedTtlSeconds, remainingSeconds };
 }
 
 function checkpointsOf(command: Command | undefined) {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { LeaseId } from "../ids";
 import { SeededRng } from "../rng";
-import type { LeaseKeeperOptions, LeaseRest } from "./lease-keeper";
+import type { LeaseKeeperOptions, LeaseRest, LeaseSource, LeaseTiming } from "./lease-keeper";
 import { LeaseKeeper } from "./lease-keeper";
 import type { CancelTimer, Clock } from "./ports";
 
@@ -51,6 +51,12 @@ class FakeClock implements Clock {
   }
 }
 
+/** A replicated state with these leases; it changes as the test changes the map. */
+function found(leases: readonly LeaseTiming[], map = new Map<LeaseId, LeaseTiming>()): LeaseSource {
+  for (const lease of leases) map.set(lease.id, lease);
+  return { get: (id) => map.get(id), all: () => map.values() };
+}
+
 function setUp(options: Partial<LeaseKeeperOptions> & { answer?: boolean } = {}) {
   const clock = new FakeClock();
   const asked: { id: LeaseId; atMs: number; term: number }[] = [];
@@ -73,7 +79,7 @@ function setUp(options: Partial<LeaseKeeperOptions> & { answer?: boolean } = {})
 describe("expiry", () => {
   test("L1 L2 a lease is asked for after its time and at most a scan later", () => {
     const { clock, keeper, asked } = setUp();
-    keeper.promote(5, []);
+    keeper.promote(5, found([]));
     clock.pass(137);
     keeper.granted(1n, 10);
     const grantedAtMs = clock.nowMs;
@@ -92,7 +98,7 @@ describe("expiry", () => {
 
   test("L3 a renewal gives the full time again", () => {
     const { clock, keeper, asked } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 10);
     for (let i = 0; i < 20; i++) {
       clock.pass(9_900);
@@ -106,7 +112,7 @@ describe("expiry", () => {
 
   test("L4 a lease whose time is over is never renewed, also before the scan (#20615)", async () => {
     const { clock, keeper, asked } = setUp({ answer: false });
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 2);
     clock.pass(2_000);
     expect(keeper.renew(1n)).toBe("expired");
@@ -127,7 +133,7 @@ describe("expiry", () => {
 
   test("L5 revokes keep to sixteen in flight", () => {
     const { clock, keeper, asked } = setUp({ answer: false });
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     for (let id = 1n; id <= 100n; id++) {
       keeper.granted(id, 5);
       clock.pass(1);
@@ -142,7 +148,7 @@ describe("expiry", () => {
 
   test("L5 revokes keep to a thousand a second", () => {
     const { clock, keeper, asked } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     for (let id = 1n; id <= 5_000n; id++) keeper.granted(id, 5);
     clock.pass(5_500);
     const startMs = asked[0]!.atMs;
@@ -160,7 +166,7 @@ describe("expiry", () => {
 
   test("L6 a revoke that is not applied is asked for again every 3 s until it is", () => {
     const { clock, keeper, asked } = setUp({ answer: false });
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 2);
     clock.pass(12_100);
     const gaps = asked.slice(1).map(({ atMs }, i) => atMs - asked[i]!.atMs);
@@ -172,7 +178,7 @@ describe("expiry", () => {
 
   test("L11 a client's revoke ends timing at once, and the id may be granted anew", () => {
     const { clock, keeper, asked } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 2);
     clock.pass(1_500);
     keeper.revoked(1n);
@@ -186,7 +192,7 @@ describe("expiry", () => {
 
   test("L11 a lease revoked by a client while its turn had not come is not asked for", () => {
     const { clock, keeper, asked } = setUp({ answer: false });
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     for (let id = 1n; id <= 17n; id++) {
       keeper.granted(id, 2);
       clock.pass(1);
@@ -202,11 +208,14 @@ describe("expiry", () => {
 describe("leadership", () => {
   test("L7 a new leader gives full time, or the recorded rest, plus the election timeout", () => {
     const { clock, keeper, asked } = setUp({ checkpoint: () => {} });
-    keeper.promote(2, [
-      { id: 1n, ttlSeconds: 10 },
-      { id: 2n, ttlSeconds: 600, remainingSeconds: 20 },
-      { id: 3n, ttlSeconds: 30, remainingSeconds: 0 },
-    ]);
+    keeper.promote(
+      2,
+      found([
+        { id: 1n, ttlSeconds: 10 },
+        { id: 2n, ttlSeconds: 600, remainingSeconds: 20 },
+        { id: 3n, ttlSeconds: 30, remainingSeconds: 0 },
+      ]),
+    );
     expect([1n, 2n, 3n].map((id) => keeper.remaining(id))).toEqual([11_000, 21_000, 31_000]);
     clock.pass(10_900);
     expect(asked).toEqual([]);
@@ -217,7 +226,7 @@ describe("leadership", () => {
   test("L7 leases that would end together are spread out, and none is shortened", () => {
     const { keeper } = setUp();
     const leases = Array.from({ length: 3_000 }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 10 + (i % 2) }));
-    keeper.promote(2, leases);
+    keeper.promote(2, found(leases));
     const ends = leases.map(({ id, ttlSeconds }) => {
       const remainingMs = keeper.remaining(id)!;
       expect(remainingMs).toBeGreaterThanOrEqual(ttlSeconds * 1_000 + 1_000);
@@ -232,7 +241,7 @@ describe("leadership", () => {
     const { clock, keeper, asked } = setUp({ answer: false });
     keeper.promote(
       2,
-      Array.from({ length: 20_000 }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 2 })),
+      found(Array.from({ length: 20_000 }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 2 }))),
     );
     const [last] = [...Array(20_000).keys()]
       .map((i) => BigInt(i + 1))
@@ -248,13 +257,82 @@ describe("leadership", () => {
     expect(asked.map(({ id }) => id)).toContain(last!);
   });
 
+  test("L7 leases are taken up in slices; who asks for one that is not, finds it with all its time", async () => {
+    const { clock, keeper, asked } = setUp({ answer: false });
+    const count = 50_000;
+    const state = new Map<LeaseId, LeaseTiming>();
+    const source = found(
+      Array.from({ length: count }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 100 })),
+      state,
+    );
+    keeper.promote(3, source);
+    // One slice, however many there are.
+    expect(keeper.size).toBeLessThanOrEqual(1_024);
+    const [renewed, looked, awaited, ended, regranted, recorded] = [
+      49_999n,
+      49_998n,
+      49_997n,
+      49_996n,
+      49_995n,
+      3n,
+    ];
+    clock.nowMs += 5_000;
+    expect(keeper.renew(renewed)).toBe(100);
+    expect(keeper.remaining(renewed)).toBe(100_000);
+    // All its time since the promotion; those before it were spread over more than a second.
+    expect(keeper.remaining(looked)).toBeGreaterThanOrEqual(101_000 - 5_000);
+    expect(keeper.remaining(looked)).toBeLessThanOrEqual(103_000 - 5_000);
+    expect(keeper.ttlSeconds(looked)).toBe(100);
+    let outcome = "";
+    void keeper.settled(awaited).then((how) => (outcome = how));
+    // Applied while it was not taken up yet.
+    for (const id of [ended, regranted, awaited]) {
+      state.delete(id);
+      keeper.revoked(id);
+    }
+    state.set(regranted, { id: regranted, ttlSeconds: 7 });
+    keeper.granted(regranted, 7);
+    state.set(777_777n, { id: 777_777n, ttlSeconds: 9 });
+    keeper.granted(777_777n, 9);
+    expect(keeper.renew(ended)).toBe("unknown");
+    expect(keeper.renew(60_000n)).toBe("unknown");
+    await Promise.resolve();
+    expect(outcome).toBe("revoked");
+    clock.pass(0);
+    expect(keeper.size).toBe(count - 1);
+    expect(keeper.remaining(renewed)).toBe(100_000);
+    expect([keeper.remaining(regranted), keeper.remaining(777_777n)]).toEqual([7_000, 9_000]);
+    expect(keeper.remaining(recorded)).toBeGreaterThanOrEqual(101_000 - 5_000);
+    clock.pass(90_000);
+    expect(new Set(asked.map(({ id }) => id))).toEqual(new Set([regranted, 777_777n]));
+  });
+
+  test("L7 L8 what is still being taken up is let go when leadership ends, and begins anew in the next term", () => {
+    const { clock, keeper, asked } = setUp();
+    const source = found(Array.from({ length: 5_000 }, (_, i) => ({ id: BigInt(i + 1), ttlSeconds: 10 })));
+    keeper.promote(1, source);
+    keeper.demote();
+    expect(keeper.remaining(4_000n)).toBeUndefined();
+    clock.pass(3_000);
+    expect([keeper.size, clock.timers]).toEqual([0, 0]);
+    keeper.promote(2, source);
+    clock.nowMs += 1;
+    keeper.promote(3, source);
+    clock.pass(10_900);
+    expect(keeper.size).toBe(5_000);
+    expect(asked).toEqual([]);
+    clock.pass(20_000);
+    expect(new Set(asked.map(({ id }) => id)).size).toBe(5_000);
+    expect(asked.every(({ term }) => term === 3)).toBe(true);
+  });
+
   test("L8 a member that does not lead times and renews nothing, and lets go of who waits", async () => {
     const { clock, keeper, asked } = setUp({ answer: false });
     expect(keeper.leading).toBe(false);
     keeper.granted(1n, 2);
     expect(keeper.renew(1n)).toBe("notLeader");
     expect(await keeper.settled(1n)).toBe("notLeader");
-    keeper.promote(1, [{ id: 1n, ttlSeconds: 2 }]);
+    keeper.promote(1, found([{ id: 1n, ttlSeconds: 2 }]));
     expect(keeper.leading).toBe(true);
     clock.pass(3_600);
     expect(asked).toHaveLength(1);
@@ -270,11 +348,11 @@ describe("leadership", () => {
 
   test("L8 L7 leading again starts afresh, in the new term (#12528)", () => {
     const { clock, keeper, asked } = setUp({ answer: false });
-    keeper.promote(1, [{ id: 1n, ttlSeconds: 2 }]);
+    keeper.promote(1, found([{ id: 1n, ttlSeconds: 2 }]));
     clock.pass(2_900);
     keeper.demote();
     clock.pass(60_000);
-    keeper.promote(7, [{ id: 1n, ttlSeconds: 2 }]);
+    keeper.promote(7, found([{ id: 1n, ttlSeconds: 2 }]));
     clock.pass(2_900);
     expect(asked).toEqual([]);
     expect(keeper.renew(1n)).toBe(2);
@@ -287,7 +365,7 @@ describe("leadership", () => {
 describe("checkpoints", () => {
   test("L9 the rest of a long lease is recorded each interval, rounded up", () => {
     const { clock, keeper, rests } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 1_000);
     keeper.granted(2n, 300);
     clock.pass(299_000);
@@ -305,7 +383,7 @@ describe("checkpoints", () => {
   test("L9 without the callback nothing is recorded", () => {
     const clock = new FakeClock();
     const keeper = new LeaseKeeper({ clock, electionTimeoutMs: 1_000, expired: () => {} });
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 10_000);
     clock.pass(3_600_000);
     expect(keeper.renew(1n)).toBe(10_000);
@@ -314,7 +392,7 @@ describe("checkpoints", () => {
 
   test("L10 a recorded rest must be cleared before a renewal, also while it is only proposed", () => {
     const { clock, keeper, rests } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 1_000);
     clock.pass(300_500);
     expect(rests).toHaveLength(1);
@@ -323,13 +401,13 @@ describe("checkpoints", () => {
     expect(keeper.renew(1n)).toBe("checkpointed");
     keeper.checkpointed(1n, 0);
     expect(keeper.renew(1n)).toBe(1_000);
-    keeper.promote(2, [{ id: 1n, ttlSeconds: 1_000, remainingSeconds: 700 }]);
+    keeper.promote(2, found([{ id: 1n, ttlSeconds: 1_000, remainingSeconds: 700 }]));
     expect(keeper.renew(1n)).toBe("checkpointed");
   });
 
   test("L9 L10 renewals in time keep a lease from being recorded", () => {
     const { clock, keeper, rests } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     keeper.granted(1n, 1_000);
     for (let i = 0; i < 20; i++) {
       clock.pass(200_000);
@@ -342,7 +420,7 @@ describe("checkpoints", () => {
 describe("scale", () => {
   test("L12 entries of revoked leases do not pile up", () => {
     const { clock, keeper } = setUp();
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     for (let id = 1n; id <= 20_000n; id++) {
       keeper.granted(id, 3_600);
       keeper.revoked(id);
@@ -354,7 +432,7 @@ describe("scale", () => {
 
   test("L12 renewing a hundred thousand leases adds no entries, and a quiet scan looks at none", () => {
     const { clock, keeper, asked } = setUp({ checkpoint: () => {} });
-    keeper.promote(1, []);
+    keeper.promote(1, found([]));
     for (let id = 1n; id <= 100_000n; id++) keeper.granted(id, 60);
     for (let round = 0; round < 4; round++) {
       clock.pass(20_000);
@@ -368,7 +446,7 @@ describe("scale", () => {
     for (let seed = 1; seed <= 100; seed++) {
       const rng = new SeededRng(seed);
       const { clock, keeper, asked } = setUp({ answer: false, checkpoint: () => {} });
-      keeper.promote(1, []);
+      keeper.promote(1, found([]));
       const dueAtMs = new Map<LeaseId, number>();
       let nextId = 1n;
       let checked = 0;

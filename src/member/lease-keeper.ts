@@ -7,6 +7,8 @@
  */
 import type { LeaseId, Term } from "../ids";
 import { DeadlineHeap } from "./deadline-heap";
+import { DeadlineSpread } from "./deadline-spread";
+import { LeaseShards } from "./lease-shards";
 import type { CancelTimer, Clock } from "./ports";
 
 /** Between two looks for leases whose time is over. */
@@ -19,8 +21,8 @@ const revokesBurstMax = 500;
 const revokesInFlightMax = 16;
 /** A revoke that was not applied by then is asked for again. */
 const revokeRetryMs = 3_000;
-/** A new leader lets at most this many leases end per second, which leaves room for other revokes. */
-const spreadPerSecond = 750;
+/** Leases that a new leader takes up at once; about 1 ms. The rest follows in slices of as many. */
+const takeUpSlice = 512;
 /** Rests recorded by one command. */
 const checkpointBatchMax = 1_000;
 /** Between records of a lease's rest (etcd's default). */
@@ -32,6 +34,13 @@ export interface LeaseTiming {
   readonly ttlSeconds: number;
   /** Set by a checkpoint; 0 or absent: the full time. */
   readonly remainingSeconds?: number;
+}
+
+/** The leases of the replicated state, as they are at each moment. */
+export interface LeaseSource {
+  get(id: LeaseId): LeaseTiming | undefined;
+  /** Each lease once; goes on correctly when leases are granted and revoked meanwhile. */
+  all(): Iterator<LeaseTiming>;
 }
 
 /** A rest to record. */
@@ -79,7 +88,16 @@ interface Lease {
   due: boolean;
   gone: boolean;
   askedAtMs: number;
-  waiting: ((outcome: "revoked" | "notLeader") => void)[];
+  /** Absent for nearly all: a million empty arrays would be felt. */
+  waiting: ((outcome: "revoked" | "notLeader") => void)[] | undefined;
+}
+
+/** What a new leader found, until all of it is taken up. */
+interface TakingUp {
+  readonly source: LeaseSource;
+  readonly rest: Iterator<LeaseTiming>;
+  readonly promotedAtMs: number;
+  readonly spread: DeadlineSpread;
 }
 
 /** Times leases while this member leads. Calls that tell of a lease come from its apply, in log order. */
@@ -91,12 +109,15 @@ export class LeaseKeeper {
   readonly #checkpointIntervalMs: number;
 
   #term: Term | undefined;
-  readonly #leases = new Map<LeaseId, Lease>();
+  #takingUp: TakingUp | undefined;
+  readonly #leases = new LeaseShards<Lease>();
   readonly #deadlines = new DeadlineHeap<Lease>();
   readonly #checkpoints = new DeadlineHeap<Lease>();
   /** Leases whose revoke was not asked for yet, oldest first. */
   #due: Lease[] = [];
   readonly #inFlight = new Set<Lease>();
+  /** Leases whose end somebody waits for. */
+  readonly #awaited = new Set<Lease>();
   #tokens = 0;
   #tokensAtMs = 0;
   #cancelScan: CancelTimer | undefined;
@@ -120,7 +141,7 @@ export class LeaseKeeper {
     return this.#term;
   }
 
-  /** Leases being timed. */
+  /** Leases being timed, without those that a new leader has not taken up yet. */
   get size(): number {
     return this.#leases.size;
   }
@@ -132,27 +153,45 @@ export class LeaseKeeper {
 
   /**
    * Starts timing, once the first entry of the term is applied. Each lease gets its full time, or its recorded
-   * rest, plus the election timeout.
+   * rest, plus the election timeout, counted from now. They are taken up in slices, and whoever asks for one that is
+   * not taken up yet has it taken up first.
    */
-  promote(term: Term, leases: Iterable<LeaseTiming>): void {
+  promote(term: Term, source: LeaseSource): void {
     this.demote();
     this.#term = term;
     const nowMs = this.#clock.monotonicMs();
     this.#tokens = revokesBurstMax;
     this.#tokensAtMs = nowMs;
-    const timed = [...leases].map((lease) => {
-      const rest = lease.remainingSeconds ?? 0;
-      const seconds = rest > 0 ? rest : lease.ttlSeconds;
-      return { lease, recorded: rest > 0, deadlineMs: nowMs + seconds * 1_000 + this.#electionTimeoutMs };
-    });
-    timed.sort((a, b) => a.deadlineMs - b.deadlineMs);
-    let freeAtMs = 0;
-    for (const { lease, recorded, deadlineMs } of timed) {
-      const spreadMs = Math.max(deadlineMs, freeAtMs);
-      freeAtMs = spreadMs + 1_000 / spreadPerSecond;
-      this.#add(lease.id, lease.ttlSeconds, spreadMs, recorded, nowMs);
-    }
+    this.#takingUp = { source, rest: source.all(), promotedAtMs: nowMs, spread: new DeadlineSpread(nowMs) };
+    this.#takeUpSome(this.#takingUp);
     this.#planScan();
+  }
+
+  #takeUpSome(takingUp: TakingUp): void {
+    // Another term has begun, or none.
+    if (this.#takingUp !== takingUp) return;
+    for (let i = 0; i < takeUpSlice; i++) {
+      const next = takingUp.rest.next();
+      if (next.done === true) {
+        this.#takingUp = undefined;
+        return;
+      }
+      if (!this.#leases.has(next.value.id)) this.#takeUp(takingUp, next.value);
+    }
+    this.#clock.soon(() => this.#takeUpSome(takingUp));
+  }
+
+  #takeUp({ promotedAtMs, spread }: TakingUp, { id, ttlSeconds, remainingSeconds = 0 }: LeaseTiming): Lease {
+    const seconds = remainingSeconds > 0 ? remainingSeconds : ttlSeconds;
+    const deadlineMs = spread.place(promotedAtMs + seconds * 1_000 + this.#electionTimeoutMs);
+    return this.#add(id, ttlSeconds, deadlineMs, remainingSeconds > 0, promotedAtMs);
+  }
+
+  #find(id: LeaseId): Lease | undefined {
+    const lease = this.#leases.get(id);
+    if (lease !== undefined || this.#takingUp === undefined) return lease;
+    const timing = this.#takingUp.source.get(id);
+    return timing === undefined ? undefined : this.#takeUp(this.#takingUp, timing);
   }
 
   /** Stops timing. Harmless when this member does not lead. */
@@ -160,10 +199,9 @@ export class LeaseKeeper {
     this.#cancelScan?.();
     this.#cancelScan = undefined;
     this.#term = undefined;
-    for (const lease of this.#leases.values()) {
-      lease.gone = true;
-      settle(lease, "notLeader");
-    }
+    this.#takingUp = undefined;
+    for (const lease of this.#awaited) settle(lease, "notLeader");
+    this.#awaited.clear();
     this.#leases.clear();
     this.#deadlines.clear();
     this.#checkpoints.clear();
@@ -186,6 +224,7 @@ export class LeaseKeeper {
     this.#leases.delete(id);
     lease.gone = true;
     this.#inFlight.delete(lease);
+    this.#awaited.delete(lease);
     settle(lease, "revoked");
     this.#prune();
     // Not from within apply: the callback proposes.
@@ -209,7 +248,7 @@ export class LeaseKeeper {
   /** Gives a lease its full time again, counted from now. */
   renew(id: LeaseId): Renewal {
     if (this.#term === undefined) return "notLeader";
-    const lease = this.#leases.get(id);
+    const lease = this.#find(id);
     if (lease === undefined) return "unknown";
     const nowMs = this.#clock.monotonicMs();
     if (lease.due || lease.deadlineMs <= nowMs) return "expired";
@@ -221,24 +260,25 @@ export class LeaseKeeper {
 
   /** Milliseconds left, 0 when over, or undefined when the lease is unknown or this member does not lead. */
   remaining(id: LeaseId): number | undefined {
-    const lease = this.#leases.get(id);
+    const lease = this.#find(id);
     return lease === undefined ? undefined : Math.max(0, lease.deadlineMs - this.#clock.monotonicMs());
   }
 
   /** The full time of a lease; undefined when it is unknown or this member does not lead. */
   ttlSeconds(id: LeaseId): number | undefined {
-    return this.#leases.get(id)?.ttlSeconds;
+    return this.#find(id)?.ttlSeconds;
   }
 
   /** Resolves when the lease is revoked ("revoked", at once if it is unknown), or this member stops leading. */
   settled(id: LeaseId): Promise<"revoked" | "notLeader"> {
     if (this.#term === undefined) return Promise.resolve("notLeader");
-    const lease = this.#leases.get(id);
+    const lease = this.#find(id);
     if (lease === undefined) return Promise.resolve("revoked");
-    return new Promise((resolve) => lease.waiting.push(resolve));
+    this.#awaited.add(lease);
+    return new Promise((resolve) => (lease.waiting ??= []).push(resolve));
   }
 
-  #add(id: LeaseId, ttlSeconds: number, deadlineMs: number, recorded: boolean, nowMs: number): void {
+  #add(id: LeaseId, ttlSeconds: number, deadlineMs: number, recorded: boolean, nowMs: number): Lease {
     const lease: Lease = {
       id,
       ttlSeconds,
@@ -250,11 +290,12 @@ export class LeaseKeeper {
       due: false,
       gone: false,
       askedAtMs: 0,
-      waiting: [],
+      waiting: undefined,
     };
     this.#leases.set(id, lease);
     this.#setDeadline(lease, deadlineMs);
     this.#planCheckpoint(lease, nowMs);
+    return lease;
   }
 
   #setDeadline(lease: Lease, deadlineMs: number): void {
@@ -366,6 +407,7 @@ export class LeaseKeeper {
 }
 
 function settle(lease: Lease, outcome: "revoked" | "notLeader"): void {
-  for (const resolve of lease.waiting) resolve(outcome);
-  lease.waiting = [];
+  const waiting = lease.waiting ?? [];
+  lease.waiting = undefined;
+  for (const resolve of waiting) resolve(outcome);
 }

@@ -341,6 +341,10 @@ export class StateMachine {
   leases(): LeaseInfo[] {
     return this.#now.leases.list();
   }
+  /** Every lease, one by one; leases may be granted and revoked meanwhile. */
+  eachLease(): IteratorObject<LeaseInfo, undefined> {
+    return this.#now.leases.each();
+  }
   /** Present members, by id. */
   members(): Member[] {
     return this.#now.cluster.members();

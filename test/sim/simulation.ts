@@ -527,10 +527,10 @@ export class Simulation {
             this.leases.grantApplied(by.member.leases, result.id, result.ttlSeconds);
           if (step !== undefined) this.#stepped(step);
         }),
-      configurationApplied: (_state, index, _term, change) =>
+      configurationApplied: (_state, index, _term, change, isMade) =>
         this.#guarded(() => {
           this.#moved = true;
-          if (!this.truth.configurationApplied(index, change, host().name)) return;
+          if (!this.truth.configurationApplied(index, change, host().name) || !isMade) return;
           this.trace(host(), `${change.type} ${change.memberId.toString(16)} at ${index}`);
           this.referee.counts.configurationChanges++;
           this.#configurationChanged(change);

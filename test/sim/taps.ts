@@ -5,7 +5,7 @@
 import { Raft } from "../../src/consensus/raft";
 import type { ConfigurationChange, Ready } from "../../src/consensus/types";
 import type { LeaseId, LogIndex, Term } from "../../src/ids";
-import { LeaseKeeper, type LeaseTiming, type Renewal } from "../../src/member/lease-keeper";
+import { LeaseKeeper, type LeaseSource, type LeaseTiming, type Renewal } from "../../src/member/lease-keeper";
 import type { Command } from "../../src/proto/gen/keelson/command_pb";
 import type { Applied, ApplyResult } from "../../src/state/results";
 import { StateMachine } from "../../src/state/state-machine";
@@ -27,7 +27,14 @@ export interface Listener {
     result: ApplyResult,
     changes: RevisionChanges | undefined,
   ): void;
-  configurationApplied(state: StateMachine, index: LogIndex, term: Term, change: ConfigurationChange): void;
+  /** `isMade` is false for a change that the state refused. */
+  configurationApplied(
+    state: StateMachine,
+    index: LogIndex,
+    term: Term,
+    change: ConfigurationChange,
+    isMade: boolean,
+  ): void;
   leaseKeeperPromoted(keeper: LeaseKeeper, term: Term, leases: readonly LeaseTiming[]): void;
   leaseRenewed(keeper: LeaseKeeper, id: LeaseId, outcome: Renewal): void;
 }
@@ -133,7 +140,8 @@ export function listen(listener: Listener): () => void {
     (original) =>
       function (this: StateMachine, index, term, change) {
         const applied = original.call(this, index, term, change);
-        listener.configurationApplied(this, index, term, change);
+        const isMade = !applied.pending && applied.result.kind !== "refused";
+        listener.configurationApplied(this, index, term, change, isMade);
         return applied;
       },
   );
@@ -142,10 +150,9 @@ export function listen(listener: Listener): () => void {
     LeaseKeeper.prototype,
     "promote",
     (original) =>
-      function (this: LeaseKeeper, term: Term, leases: Iterable<LeaseTiming>) {
-        const all = [...leases];
-        listener.leaseKeeperPromoted(this, term, all);
-        original.call(this, term, all);
+      function (this: LeaseKeeper, term: Term, source: LeaseSource) {
+        listener.leaseKeeperPromoted(this, term, [...Iterator.from(source.all())]);
+        original.call(this, term, source);
       },
   );
   wrap(

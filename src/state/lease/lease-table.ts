@@ -104,6 +104,11 @@ export class LeaseTable {
     return describe(lease);
   }
 
+  /** All leases, those granted meanwhile too. */
+  each(): IteratorObject<LeaseInfo, undefined> {
+    return this.#leases.values().map(describe);
+  }
+
   /** All leases, in the order of their grants. */
   list(): LeaseInfo[] {
     return Array.from(this.#leases.values(), describe);
