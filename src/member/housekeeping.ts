@@ -52,6 +52,27 @@ const idleFlushMs = 1_000;
 /** While apply is held for a checkpoint, its end is looked for this often. */
 const holdPollMs = 1;
 
+/** Whoever began long work: is told how far it is, and may give it up. */
+export interface WorkContext {
+  progress(done: number, total: number): void;
+  readonly canceled: boolean;
+}
+
+interface Waiter extends PromiseWithResolvers<void> {
+  readonly by: WorkContext | undefined;
+}
+
+/** Tells those who wait how far the work is; those who gave up wait no longer. */
+function tellWaiters(waiters: Waiter[], done: number, total: number): void {
+  for (const waiter of waiters.splice(0)) {
+    if (waiter.by?.canceled === true) waiter.reject(refuse("canceled"));
+    else {
+      waiter.by?.progress(done, total);
+      waiters.push(waiter);
+    }
+  }
+}
+
 export class Housekeeping {
   readonly #parts: HousekeepingParts;
   #jobs: DatabaseJobs;
@@ -63,9 +84,13 @@ export class Housekeeping {
   #checkpointedAtBytes = 0;
   #compacting = false;
   /** Callers of a physical compaction, and of a defragmentation. */
-  readonly #compactionWaiters: PromiseWithResolvers<void>[] = [];
+  readonly #compactionWaiters: Waiter[] = [];
+  #compactedRows = 0;
   #vacuuming = false;
-  readonly #vacuumWaiters: PromiseWithResolvers<void>[] = [];
+  /** A compaction's end asked for it too, so it goes on although nobody waits. */
+  #vacuumsAnyway = false;
+  #vacuumedBytes = 0;
+  readonly #vacuumWaiters: Waiter[] = [];
   #holdPolled = false;
 
   constructor(parts: HousekeepingParts) {
@@ -182,6 +207,7 @@ export class Housekeeping {
   compact(): void {
     if (this.#compacting) return;
     this.#compacting = true;
+    this.#compactedRows = 0;
     this.#compactionStep(0);
   }
 
@@ -197,31 +223,38 @@ export class Housekeeping {
         if (this.#jobs.holding || member.state.pending) return this.#compactionStep(nextPauseMs);
         const step = member.state.compactionStep(rows);
         this.applied();
+        this.#compactedRows += step.removed;
+        tellWaiters(this.#compactionWaiters, this.#compactedRows, 0);
         if (!step.done) return this.#compactionStep(step.waiting ? pinnedPauseMs : nextPauseMs);
         this.#compacting = false;
         for (const { resolve } of this.#compactionWaiters.splice(0)) resolve();
+        this.#vacuumsAnyway = true;
         this.#vacuum();
       });
     });
   }
 
-  /** Resolves when no compacted row is left; rejects when the member stops before. */
-  async compactionFinished(): Promise<void> {
-    if (this.#compacting) await this.#wait(this.#compactionWaiters);
+  /**
+   * Resolves when no compacted row is left; rejects when the member stops before, or the caller gives up waiting: the
+   * rows go all the same. Progress is in rows.
+   */
+  async compactionFinished(by?: WorkContext): Promise<void> {
+    if (this.#compacting) await this.#wait(this.#compactionWaiters, by);
   }
 
   /**
    * Gives every free page back to the file system, a few at a time; resolves when none are left, rejects when the
-   * member stops before.
+   * member stops before, or the caller gives up: it ends with the present step unless others want it. Progress is in
+   * bytes.
    */
-  async defragment(): Promise<void> {
+  async defragment(by?: WorkContext): Promise<void> {
     this.#vacuum();
-    await this.#wait(this.#vacuumWaiters);
+    await this.#wait(this.#vacuumWaiters, by);
   }
 
-  #wait(waiters: PromiseWithResolvers<void>[]): Promise<void> {
+  #wait(waiters: Waiter[], by: WorkContext | undefined): Promise<void> {
     if (this.#stopped) throw refuse("stopped");
-    const waiter = Promise.withResolvers<void>();
+    const waiter: Waiter = { ...Promise.withResolvers<void>(), by };
     waiters.push(waiter);
     return waiter.promise;
   }
@@ -229,6 +262,7 @@ export class Housekeeping {
   #vacuum(): void {
     if (this.#vacuuming) return;
     this.#vacuuming = true;
+    this.#vacuumedBytes = 0;
     this.#vacuumStep();
   }
 
@@ -238,13 +272,27 @@ export class Housekeeping {
       this.#guarded(() => {
         if (this.#stopped) return;
         if (this.#jobs.holding || member.state.pending) return this.#vacuumStep();
+        tellWaiters(this.#vacuumWaiters, this.#vacuumedBytes, this.#vacuumedBytes + this.#freeBytes());
+        if (this.#vacuumWaiters.length === 0 && !this.#vacuumsAnyway) {
+          this.#vacuuming = false;
+          return;
+        }
+        const before = this.#freeBytes();
         const done = member.state.vacuumStep(vacuumPages);
         this.applied();
+        this.#vacuumedBytes += Math.max(0, before - this.#freeBytes());
+        tellWaiters(this.#vacuumWaiters, this.#vacuumedBytes, this.#vacuumedBytes + this.#freeBytes());
         if (!done) return this.#vacuumStep();
         this.#vacuuming = false;
+        this.#vacuumsAnyway = false;
         for (const { resolve } of this.#vacuumWaiters.splice(0)) resolve();
       });
     });
+  }
+
+  #freeBytes(): number {
+    const { totalBytes, inUseBytes } = this.#parts.member.state.sizes();
+    return totalBytes - inUseBytes;
   }
 
   /** A consistent copy of the database as of now. Rejects with a StoreError when there is no room for it. */

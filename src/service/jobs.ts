@@ -27,11 +27,14 @@ export interface JobContext {
   progress(done: number, total: number): void;
   /** True once the job is to be given up; then the work throws or returns. */
   readonly canceled: boolean;
+  /** Calls back, once, when that happens; at once when it has. */
+  onCancel(listener: () => void): void;
 }
 
 interface Job extends JobContext {
   view: JobView;
   canceled: boolean;
+  readonly listeners: (() => void)[];
 }
 
 /** The jobs of one member; they do not outlive its process. */
@@ -65,6 +68,11 @@ export class Jobs {
         error: undefined,
       },
       canceled: false,
+      listeners: [],
+      onCancel(listener) {
+        if (job.canceled) listener();
+        else job.listeners.push(listener);
+      },
       progress(done, total) {
         if (job.view.state === "running") job.view = { ...job.view, done, total };
       },
@@ -85,6 +93,7 @@ export class Jobs {
   }
 
   #end(job: Job, state: JobState, result: unknown, error: string | undefined): void {
+    job.listeners.length = 0;
     job.view = { ...job.view, state, result, error, endedAtMs: this.wallMs() };
     for (const [id, { view }] of this.#jobs) {
       if (this.#jobs.size <= rememberedMax) return;
@@ -105,7 +114,10 @@ export class Jobs {
   cancel(id: string): JobView | undefined {
     const job = this.#jobs.get(id);
     if (job === undefined) return undefined;
-    if (job.view.state === "running") job.canceled = true;
+    if (job.view.state === "running" && !job.canceled) {
+      job.canceled = true;
+      for (const listener of job.listeners.splice(0)) listener();
+    }
     return job.view;
   }
 }

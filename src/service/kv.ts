@@ -1,4 +1,5 @@
 /** The KV service: ranges, puts, deletes, transactions, compaction (reference etcd-wire 8.1–8.4, 8.7). */
+import type { WorkContext } from "../member/housekeeping";
 import type { Member } from "../member/member";
 import { GrpcCode, refuse, StoreError } from "../errors";
 import type { Revision } from "../ids";
@@ -237,8 +238,8 @@ export class KvService {
   }
 
   /** Resolves when the rows that compactions made superfluous are gone from this member. */
-  compactionFinished(): Promise<void> {
-    return this.#member.housekeeping.compactionFinished();
+  compactionFinished(by?: WorkContext): Promise<void> {
+    return this.#member.housekeeping.compactionFinished(by);
   }
 
   async compact(request: CompactionRequest): Promise<CompactionResponse> {

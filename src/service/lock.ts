@@ -34,9 +34,9 @@ export class LockService {
 
   /**
    * Waits until the caller's lease holds the lock. Not mutual exclusion by itself: the key's create revision is
-   * the fencing number that a guarded transaction compares.
+   * the fencing number that a guarded transaction compares. `queued` is told when somebody else holds it.
    */
-  lock(request: LockRequest, call: Call): Promise<LockResponse> {
+  lock(request: LockRequest, call: Call, queued: () => void = () => {}): Promise<LockResponse> {
     const kv = this.#kv;
     return runProgram(call, this.#watch, async (lifeline) => {
       const lease = await sessionLease(kv, request.lease, call);
@@ -63,6 +63,7 @@ export class LockService {
       }
       let own;
       try {
+        queued();
         own = await waitForTurn(kv, this.#watch, prefix, place, call, lifeline);
       } catch (error) {
         await leaveQuietly(kv, place, call);

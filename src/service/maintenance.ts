@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { refuse, StoreError, GrpcCode } from "../errors";
 import { toCounter } from "../ids";
 import { quotaBytesDefault } from "../limits";
+import type { WorkContext } from "../member/housekeeping";
 import type { Member } from "../member/member";
 import type { DiskFile } from "../member/ports";
 import {
@@ -80,8 +81,8 @@ export class MaintenanceService {
   }
 
   /** Gives free space back while serving goes on. The answer has no header, as etcd's. */
-  async defragment(): Promise<DefragmentResponse> {
-    await this.#member.housekeeping.defragment();
+  async defragment(_request?: unknown, _call?: Call, by?: WorkContext): Promise<DefragmentResponse> {
+    await this.#member.housekeeping.defragment(by);
     return create(DefragmentResponseSchema);
   }
 

@@ -2,6 +2,8 @@
 import { refuse } from "../errors";
 import { hexId, type MemberId, noMember } from "../ids";
 import type { Member } from "../member/member";
+import type { JobContext } from "./jobs";
+import { answerOf } from "./other-member";
 
 const pingMethod = "ping";
 const moveLeaderMethod = "move-leader";
@@ -11,7 +13,8 @@ const hashTimeoutMs = 60_000;
 /** A change of membership that somebody thinks about. */
 export type PlannedChange =
   | { readonly kind: "add"; readonly learner: boolean }
-  | { readonly kind: "promote" | "remove"; readonly id: MemberId };
+  | { readonly kind: "promote" | "remove" | "lead"; readonly id: MemberId }
+  | { readonly kind: "update"; readonly id: MemberId; readonly peerUrls: readonly string[] };
 
 export interface QuorumView {
   /** Ids as 16 hexadecimal digits; a member yet to come is "new". */
@@ -43,8 +46,13 @@ const hex16 = (id: MemberId): string => hexId(id).padStart(16, "0");
 /** Compares a change with what is: pure, so that it can be tested without members. */
 export function previewOf(
   change: PlannedChange,
-  members: readonly { readonly ID: MemberId; readonly isLearner: boolean }[],
+  members: readonly {
+    readonly ID: MemberId;
+    readonly isLearner: boolean;
+    readonly peerURLs?: readonly string[];
+  }[],
   reachable: ReadonlySet<MemberId>,
+  leader: MemberId = noMember,
 ): Preview {
   const voters = members.filter(({ isLearner }) => !isLearner).map(({ ID }) => ID);
   const answering = voters.filter((id) => reachable.has(id)).map(hex16);
@@ -58,7 +66,18 @@ export function previewOf(
     const member = members.find(({ ID }) => ID === change.id);
     const name = hex16(change.id);
     if (member === undefined) problems.push("There is no member with this id.");
-    else if (change.kind === "remove") {
+    else if (change.kind === "update") {
+      const taken = members.some(
+        (other) => other.ID !== change.id && other.peerURLs?.some((url) => change.peerUrls.includes(url)),
+      );
+      if (taken) problems.push("Another member has one of these peer URLs.");
+      if (!reachable.has(change.id)) problems.push("The member does not answer at the URLs that it has now.");
+    } else if (change.kind === "lead") {
+      if (member.isLearner) problems.push("A learner cannot lead.");
+      else if (!reachable.has(change.id))
+        problems.push("The member does not answer, so it cannot take over.");
+      if (leader === noMember) problems.push("Nobody leads, so nobody can hand over.");
+    } else if (change.kind === "remove") {
       names = names.filter((other) => other !== name);
       answeringAfter = answeringAfter.filter((other) => other !== name);
     } else if (!member.isLearner) problems.push("This member votes already.");
@@ -69,6 +88,9 @@ export function previewOf(
     }
   }
   const after = quorumView(names, answeringAfter);
+  const resizes = change.kind !== "update" && change.kind !== "lead";
+  if (!resizes && after.spare < 0) problems.push("Too few voters answer: nothing can be changed now.");
+  if (!resizes) return { before, after, needed: after.spare <= 0 ? after.reachable : [], problems };
   if (names.length === 0) problems.push("No voter would be left.");
   else if (after.spare < 0) problems.push("Too few voters would answer: writes would stop until more do.");
   else if (after.spare === 0 && names.length > 1) {
@@ -107,7 +129,7 @@ export class Overview {
     if (leader === noMember) throw refuse("noLeader");
     if (leader === id) return this.#member.transferLeader(to);
     const timeoutMs = 2 * options.electionTimeoutMs + pingTimeoutMs;
-    await this.#member.call(leader, moveLeaderMethod, Buffer.from(hexId(to)), timeoutMs);
+    await answerOf(this.#member.call(leader, moveLeaderMethod, Buffer.from(hexId(to)), timeoutMs));
   }
 
   /** Who answers within a second. */
@@ -125,14 +147,21 @@ export class Overview {
   }
 
   async preview(change: PlannedChange): Promise<Preview> {
-    return previewOf(change, this.#member.state.members(), await this.reachable());
+    const reachable = await this.reachable();
+    return previewOf(change, this.#member.state.members(), reachable, this.#member.leader);
   }
 
-  /** What each member holds at a revision; etcd's HashKV. */
-  async hashes(revision: number): Promise<HashOfMember[]> {
+  /** What each member holds at a revision; etcd's HashKV. Progress is in members. Rejects when it is given up. */
+  async hashes(revision: number, by?: JobContext): Promise<HashOfMember[]> {
     const question = Buffer.from(JSON.stringify({ revision }));
-    return Promise.all(
-      this.#member.state.members().map(async ({ ID }) => {
+    const { promise: givenUp, reject } = Promise.withResolvers<never>();
+    givenUp.catch(() => {});
+    by?.onCancel(() => reject(refuse("canceled")));
+    const members = this.#member.state.members();
+    let done = 0;
+    by?.progress(done, members.length);
+    const all = Promise.all(
+      members.map(async ({ ID }) => {
         try {
           const answer = await this.#member.call(ID, "hash-kv", question, hashTimeoutMs);
           const { hash, compactRevision } = JSON.parse(Buffer.from(answer).toString()) as Record<
@@ -143,8 +172,11 @@ export class Overview {
         } catch (error) {
           const problem = error instanceof Error ? error.message : String(error);
           return { member: hex16(ID), hash: undefined, compactRevision: undefined, problem };
+        } finally {
+          by?.progress(++done, members.length);
         }
       }),
     );
+    return Promise.race([all, givenUp]);
   }
 }

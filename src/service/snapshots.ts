@@ -9,6 +9,7 @@ import { GrpcCode, refuse, StoreError } from "../errors";
 import { hexId, type MemberId } from "../ids";
 import type { Member } from "../member/member";
 import type { JobContext } from "./jobs";
+import { answerOf } from "./other-member";
 
 const folderName = "snapshots";
 const digestBytes = 32;
@@ -108,7 +109,9 @@ export class Snapshots {
     const piece = Math.min(length, pieceBytesMax);
     if (owner === this.#member.id) return this.#read(name, offset, piece);
     const question: Question = { ask: "read", name, offset, length: piece };
-    return this.#member.call(owner, method, Buffer.from(JSON.stringify(question)), shortCallTimeoutMs);
+    return answerOf(
+      this.#member.call(owner, method, Buffer.from(JSON.stringify(question)), shortCallTimeoutMs),
+    );
   }
 
   verify(name: string, context?: JobContext): Promise<SnapshotVerdict> {
@@ -134,7 +137,9 @@ export class Snapshots {
   }
 
   async #ask(to: MemberId, question: Question, timeoutMs: number): Promise<unknown> {
-    const answer = await this.#member.call(to, method, Buffer.from(JSON.stringify(question)), timeoutMs);
+    const answer = await answerOf(
+      this.#member.call(to, method, Buffer.from(JSON.stringify(question)), timeoutMs),
+    );
     return JSON.parse(Buffer.from(answer).toString()) as unknown;
   }
 

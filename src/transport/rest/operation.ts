@@ -50,6 +50,12 @@ export interface AnswerDescription {
   readonly headers?: Readonly<Record<string, HeaderDescription>>;
 }
 
+/** A place in the JSON that an example of an operation answers with. */
+export interface Given {
+  readonly operation: string;
+  readonly at: readonly (string | number)[];
+}
+
 /** A request that works, in a store where the preparation was carried out. */
 export interface Example {
   readonly summary: string;
@@ -61,6 +67,11 @@ export interface Example {
   readonly status: number;
   /** Examples of other operations that are to be run first, by operation id. */
   readonly after?: readonly string[];
+  /**
+   * What stands for the names in braces in the target, which nobody can know beforehand: where in the answer of another
+   * operation's example it is found.
+   */
+  readonly given?: Readonly<Record<string, Given>>;
 }
 
 export type BodyDescription<Schema extends TSchema> =

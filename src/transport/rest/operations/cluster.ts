@@ -1,6 +1,7 @@
 /** Members, status and alarms. */
 import { create } from "@bufbuild/protobuf";
 import { Type } from "@sinclair/typebox";
+import { refuse } from "../../../errors";
 import {
   AlarmRequest_AlarmAction as Action,
   AlarmRequestSchema,
@@ -11,7 +12,6 @@ import {
   MemberPromoteRequestSchema,
   MemberRemoveRequestSchema,
   MemberUpdateRequestSchema,
-  MoveLeaderRequestSchema,
 } from "../../../proto/gen/etcd/rpc_pb";
 import type { PlannedChange } from "../../../service/overview";
 import { keelsonVersion } from "../../../version";
@@ -78,6 +78,7 @@ async function previewed({ overview }: RestServices, change: PlannedChange): Pro
   return json(200, { dryRun: true, ...(await overview.preview(change)) });
 }
 
+const firstMember = { given: { id: { operation: "listMembers", at: ["members", 0, "id"] } } } as const;
 const membershipProblems = ["bad-parameter", "member-not-found", "conflict"] as const;
 
 export const clusterOperations: readonly Operation[] = [
@@ -215,13 +216,32 @@ export const clusterOperations: readonly Operation[] = [
     permission: "root",
     write: "local",
     pathParameters: { id },
+    query: { dryRun },
     body: { kind: "json", schema: strict({ peerUrls: PeerUrls }) },
-    answers: { 200: { description: "The members.", content: [{ kind: "json", schema: MembersShape }] } },
+    answers: { 200: previewAnswer },
     problems: membershipProblems,
-    examples: [],
+    examples: [
+      {
+        summary: "What would another address mean",
+        target: "/members/{id}?dryRun=true",
+        body: { peerUrls: ["http://127.0.0.1:12380"] },
+        status: 200,
+        ...firstMember,
+      },
+      {
+        summary: "It is to be reached elsewhere",
+        target: "/members/{id}",
+        body: { peerUrls: ["http://127.0.0.1:12380"] },
+        status: 200,
+        ...firstMember,
+      },
+    ],
     async handle(request, services) {
+      const { id: ID } = request.path;
+      const { peerUrls } = request.body;
+      if (request.query.dryRun === true) return previewed(services, { kind: "update", id: ID, peerUrls });
       const updated = await services.cluster.memberUpdate(
-        create(MemberUpdateRequestSchema, { ID: request.path.id, peerURLs: request.body.peerUrls }),
+        create(MemberUpdateRequestSchema, { ID, peerURLs: peerUrls }),
       );
       return membersAnswer(services, updated.members);
     },
@@ -285,20 +305,31 @@ export const clusterOperations: readonly Operation[] = [
     path: "/members/{id}/lead",
     tag: "cluster",
     summary: "Let this member lead",
-    description: "The present leader hands over; ask it itself.",
+    description: "The present leader hands over, whichever member is asked.",
     permission: "root",
     write: "local",
     pathParameters: { id },
+    query: { dryRun },
     answers: {
-      200: { description: "It leads.", content: [{ kind: "json", schema: strict({ leader: HexId }) }] },
+      200: {
+        description: "It leads; with dryRun what speaks against it.",
+        content: [{ kind: "json", schema: Type.Union([strict({ leader: HexId }), PreviewShape]) }],
+      },
     },
-    problems: ["bad-parameter", "member-not-found", "conflict"],
-    examples: [],
-    async handle(request, { maintenance }) {
-      const targetID = request.path.id;
-      const { leader } = await maintenance.status();
-      if (leader !== targetID) await maintenance.moveLeader(create(MoveLeaderRequestSchema, { targetID }));
-      return json(200, { leader: hex16(targetID) });
+    problems: membershipProblems,
+    examples: [
+      { summary: "May it lead", target: "/members/{id}/lead?dryRun=true", status: 200, ...firstMember },
+      { summary: "Let it lead", target: "/members/{id}/lead", status: 200, ...firstMember },
+    ],
+    async handle(request, services) {
+      const { id: ID } = request.path;
+      if (request.query.dryRun === true) return previewed(services, { kind: "lead", id: ID });
+      const { members } = await services.cluster.memberList(
+        create(MemberListRequestSchema, { linearizable: false }),
+      );
+      if (!members.some((member) => member.ID === ID)) throw refuse("memberNotFound");
+      await services.overview.moveLeader(ID);
+      return json(200, { leader: hex16(ID) });
     },
   }),
   operation({

@@ -411,17 +411,19 @@ async function acquire(request: RestRequest<unknown, unknown, LockBody>, service
   const held = own ? (await grant(request, services, ttl ?? 60)).ID : leaseId(lease);
   const call = request.call(Lock.method.lock);
   let late = false;
-  const timer = setTimeout(
-    () => {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  // A free lock is had however long the way to it takes.
+  const queued = (): void => {
+    timer = setTimeout(() => {
       late = true;
       call.cancel();
-    },
-    Math.max(waitSeconds * 1_000, leastWaitMs),
-  );
+    }, waitSeconds * 1_000);
+  };
   try {
     const answer = await services.lock.lock(
       create(LockRequestSchema, { name: request.tail, lease: held }),
       call,
+      queued,
     );
     const place = decodeAnswer(
       RangeResponseSchema,
@@ -446,9 +448,6 @@ async function acquire(request: RestRequest<unknown, unknown, LockBody>, service
     clearTimeout(timer);
   }
 }
-
-/** Time for the round that finds out whether a lock is free. */
-const leastWaitMs = 100;
 
 /** A lease that was granted for nothing; what fails here ends by itself. */
 async function endQuietly({ lease }: RestServices, ID: bigint): Promise<void> {

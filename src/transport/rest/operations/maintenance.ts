@@ -72,6 +72,11 @@ const acceptedAnswer = {
 };
 
 const jobId = word("The job.", "^[0-9a-z-]{1,64}$", "bac7efc361f1457e-1");
+const newestSnapshot = {
+  after: ["takeSnapshot"],
+  given: { name: { operation: "listSnapshots", at: ["snapshots", 0, "name"] } },
+} as const;
+const startedJob = { given: { id: { operation: "giveSpaceBack", at: ["id"] } } } as const;
 const snapshotName = word(
   "The snapshot.",
   "^[0-9a-f]{16}-[0-9]{8}T[0-9]{6}Z-r[0-9]{1,16}(-[0-9]{1,4})?$",
@@ -149,7 +154,8 @@ export const maintenanceOperations: readonly Operation[] = [
     tag: "maintenance",
     summary: "Forget history",
     description:
-      "Everything before a revision, by default before the newest. The job ends when its rows are gone.",
+      "Everything before a revision, by default before the newest. The job ends when its rows are gone; whoever gives it " +
+      "up ends only the waiting, because the members have agreed on it already.",
     permission: "root",
     write: "local",
     body: {
@@ -167,8 +173,8 @@ export const maintenanceOperations: readonly Operation[] = [
       if (revision >= 1n << 63n) throw new Problem("bad-body", "The revision does not fit into 63 bits.");
       // Whether it is allowed is told at once; the rows go in the background.
       await kv.compact(create(CompactionRequestSchema, { revision }));
-      const job = jobs.start("compact", async () => {
-        await kv.compactionFinished();
+      const job = jobs.start("compact", async (context) => {
+        await kv.compactionFinished(context);
         return { revision: String(revision) };
       });
       return accepted(job);
@@ -188,8 +194,8 @@ export const maintenanceOperations: readonly Operation[] = [
     examples: [{ summary: "Give space back", target: "/maintenance/defragment", status: 202 }],
     handle: (_request, { maintenance, jobs }) =>
       accepted(
-        jobs.start("defragment", async () => {
-          await maintenance.defragment();
+        jobs.start("defragment", async (context) => {
+          await maintenance.defragment(undefined, undefined, context);
           return {};
         }),
       ),
@@ -211,8 +217,8 @@ export const maintenanceOperations: readonly Operation[] = [
     handle(request, { overview, jobs, store }) {
       const revision = Number(request.query.revision ?? store.revision);
       if (revision > store.revision) throw new Problem("bad-parameter", "The revision lies in the future.");
-      const job = jobs.start("hashes", async () => {
-        const hashes = await overview.hashes(revision);
+      const job = jobs.start("hashes", async (context) => {
+        const hashes = await overview.hashes(revision, context);
         const known = hashes.filter(({ hash }) => hash !== undefined);
         const equal =
           new Set(known.map(({ hash, compactRevision }) => `${hash} ${compactRevision}`)).size <= 1;
@@ -256,7 +262,7 @@ export const maintenanceOperations: readonly Operation[] = [
     pathParameters: { id: jobId },
     answers: { 200: { description: "The job.", content: [{ kind: "json", schema: JobShape }] } },
     problems: ["bad-parameter", "not-found"],
-    examples: [],
+    examples: [{ summary: "How it goes", target: "/jobs/{id}", status: 200, ...startedJob }],
     handle(request, { jobs }) {
       const job = jobs.get(request.path.id);
       if (job === undefined) throw noJob();
@@ -269,14 +275,15 @@ export const maintenanceOperations: readonly Operation[] = [
     path: "/jobs/{id}",
     tag: "maintenance",
     summary: "Give a job up",
-    description: "It stops at its next step; what it did so far stays.",
+    description:
+      "It stops at its next step; what it did so far stays. A job that was past its last step ends as done.",
     permission: "root",
     learner: "serve",
     write: "local",
     pathParameters: { id: jobId },
     answers: { 200: { description: "The job.", content: [{ kind: "json", schema: JobShape }] } },
     problems: ["bad-parameter", "not-found"],
-    examples: [],
+    examples: [{ summary: "Give it up", target: "/jobs/{id}", status: 200, ...startedJob }],
     handle(request, { jobs }) {
       const job = jobs.cancel(request.path.id);
       if (job === undefined) throw noJob();
@@ -357,7 +364,7 @@ export const maintenanceOperations: readonly Operation[] = [
     pathParameters: { name: snapshotName },
     answers: { 200: { description: "The snapshot.", content: [{ kind: "json", schema: SnapshotShape }] } },
     problems: ["bad-parameter", "not-found", "member-not-found"],
-    examples: [],
+    examples: [{ summary: "The newest", target: "/snapshots/{name}", status: 200, ...newestSnapshot }],
     async handle(request, services) {
       return json(200, snapshotJson(await snapshotOf(services, request.path.name)));
     },
@@ -393,7 +400,16 @@ export const maintenanceOperations: readonly Operation[] = [
       },
     },
     problems: ["bad-parameter", "not-found", "member-not-found", "range-not-satisfiable"],
-    examples: [],
+    examples: [
+      { summary: "All of it", target: "/snapshots/{name}/content", status: 200, ...newestSnapshot },
+      {
+        summary: "Go on where a download broke off",
+        target: "/snapshots/{name}/content",
+        headers: { Range: "bytes=4096-" },
+        status: 206,
+        ...newestSnapshot,
+      },
+    ],
     handle: download,
   }),
   operation({
@@ -409,7 +425,9 @@ export const maintenanceOperations: readonly Operation[] = [
     pathParameters: { name: snapshotName },
     answers: { 202: acceptedAnswer },
     problems: ["bad-parameter", "not-found", "member-not-found"],
-    examples: [],
+    examples: [
+      { summary: "Is it sound", target: "/snapshots/{name}/verify", status: 202, ...newestSnapshot },
+    ],
     async handle(request, services) {
       const { name } = await snapshotOf(services, request.path.name);
       return accepted(services.jobs.start("verify", (context) => services.snapshots.verify(name, context)));
@@ -432,7 +450,7 @@ export const maintenanceOperations: readonly Operation[] = [
       },
     },
     problems: ["bad-parameter", "not-found", "member-not-found"],
-    examples: [],
+    examples: [{ summary: "Delete the newest", target: "/snapshots/{name}", status: 200, ...newestSnapshot }],
     async handle(request, services) {
       await snapshotOf(services, request.path.name);
       return json(200, { deleted: await services.snapshots.remove(request.path.name) });
