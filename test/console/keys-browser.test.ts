@@ -1,11 +1,10 @@
 /** The pages about keys in Chromium: with scripts, without, in both themes. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Browser } from "playwright-core";
 import { RestHarness } from "../rest/harness";
-import { findings, openPage, startChromium, type Theme } from "./chromium";
+import { accessFindings, TestBrowser } from "./browser";
 
 let server: RestHarness;
-let browser: Browser;
+let browser: TestBrowser;
 
 const coded = (key: string): string => Buffer.from(key).toString("base64url");
 
@@ -20,7 +19,7 @@ async function get(key: string): Promise<string> {
 
 beforeAll(async () => {
   server = await RestHarness.start();
-  browser = await startChromium();
+  browser = await TestBrowser.launch();
   await put("config/app", '{"a": 1}');
   await put("config/text", "one\ntwo\n");
   await put("config/text", "one\n2\n");
@@ -44,7 +43,7 @@ const values = [
 test.each([true, false])(
   "a value edited in a real text area comes back to the byte (scripts %p)",
   async (scripts) => {
-    const { page, context, faults } = await openPage(browser, { scripts });
+    const page = await browser.page([server.url], { scripts });
     for (const value of values) {
       await put("text/real", value);
       const before = server.server.member.revision;
@@ -61,14 +60,13 @@ test.each([true, false])(
       expect(await page.textContent(".notice-title")).toContain("Saved at revision");
       expect(await get("text/real")).toBe(`${value}X`);
     }
-    expect(faults).toEqual([]);
-    await context.close();
+    await page.context().close();
   },
   60_000,
 );
 
 test("from a new key to its deletion, without scripts", async () => {
-  const { page, context } = await openPage(browser, { scripts: false });
+  const page = await browser.page([server.url], { scripts: false });
   await page.goto(`${server.url}/ui/keys?prefix=config/`);
   await page.click("text=New key");
   await page.fill("#key", "config/new");
@@ -79,12 +77,12 @@ test("from a new key to its deletion, without scripts", async () => {
   await page.click("main >> text=Delete");
   await page.click("button:has-text('Delete 1 key')");
   expect(await page.textContent(".notice-title")).toContain("1 key deleted");
-  await context.close();
+  await page.context().close();
 }, 30_000);
 
 test("levels open in place, with scripts and without", async () => {
   for (const scripts of [true, false]) {
-    const { page, context, faults } = await openPage(browser, { scripts });
+    const page = await browser.page([server.url], { scripts });
     await page.goto(`${server.url}/ui/keys`);
     await page.click("[aria-label='Open config/']");
     await page.waitForSelector("[aria-label='Close config/']");
@@ -92,13 +90,12 @@ test("levels open in place, with scripts and without", async () => {
     expect(await page.locator("tbody >> text=app").count()).toBe(1);
     await page.click("[aria-label='Close config/']");
     await page.waitForSelector("[aria-label='Open config/']");
-    expect(faults).toEqual([]);
-    await context.close();
+    await page.context().close();
   }
 }, 30_000);
 
 test("an upload replaces a binary value, and a snapshot is taken, with scripts", async () => {
-  const { page, context, faults } = await openPage(browser);
+  const page = await browser.page([server.url]);
   await page.goto(`${server.url}/ui/key/edit?k64=${coded("evil/\u202e<script>")}`);
   await page.setInputFiles("#file", {
     name: "value",
@@ -112,8 +109,7 @@ test("an upload replaces a binary value, and a snapshot is taken, with scripts",
   await page.goto(`${server.url}/ui/snapshots`);
   await page.click("text=Take a snapshot");
   await page.waitForSelector("text=Done", { timeout: 15_000 });
-  expect(faults).toEqual([]);
-  await context.close();
+  await page.context().close();
 }, 30_000);
 
 const pages = [
@@ -142,21 +138,37 @@ const pages = [
 
 test.each(["light", "dark"] as const)(
   "axe finds nothing serious in %s",
-  async (theme: Theme) => {
+  async (theme) => {
+    const page = await browser.page([server.url], { theme });
     for (const path of pages) {
-      expect([path, await findings(browser, server.url + path, theme)]).toEqual([path, []]);
+      await page.goto(server.url + path);
+      expect(await accessFindings(page)).toEqual([]);
     }
+    // What only a form leads to: a difference, a conflict, a refusal.
+    await put("config/seen", "before\n");
+    await page.goto(`${server.url}/ui/key/edit?k=config/seen`);
+    await page.fill("#value", "mine\n");
+    await page.click("text=Review the change");
+    expect(await accessFindings(page)).toEqual([]);
+    await put("config/seen", "theirs\n");
+    await page.click("text=Save the change");
+    expect(await page.textContent("h1")).toBe("Somebody else was faster");
+    expect(await accessFindings(page)).toEqual([]);
+    await page.context().close();
   },
   120_000,
 );
 
-test("nothing scrolls sideways at 390 pixels, and nothing is asked elsewhere", async () => {
-  const { page, context, faults } = await openPage(browser, { width: 390 });
+test("nothing scrolls sideways at 390 pixels", async () => {
+  const page = await browser.page([server.url], { width: 390 });
   for (const path of pages) {
     await page.goto(server.url + path);
     const beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth");
     expect([path, beyond]).toEqual([path, 0]);
   }
-  expect(faults).toEqual([]);
-  await context.close();
+  await page.context().close();
 }, 60_000);
+
+test("no page asked elsewhere, met the policy, or had a script fail", () => {
+  expect(browser.incidents.found).toEqual([]);
+});

@@ -212,7 +212,9 @@ function tail(log: string): string {
 export function keelsonCommand(): string[] {
   const binary = process.env["KEELSON_BINARY"];
   if (binary !== undefined && binary !== "") return [binary];
-  return [process.execPath, join(repositoryDir, "src/main.ts")];
+  // The console's markup is compiled as tsconfig.json says, which bun otherwise looks for where it is started.
+  const settings = `--tsconfig-override=${join(repositoryDir, "tsconfig.json")}`;
+  return [process.execPath, settings, join(repositoryDir, "src/main.ts")];
 }
 
 async function start(
