@@ -35,7 +35,12 @@ function setConnection(state, text) {
 }
 
 const clock = (ms) =>
-  new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  new Date(ms).toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hour12: false,
+  });
 
 function heard() {
   live.heardAt = performance.now();

@@ -330,11 +330,13 @@ export function errorPage(problem: Problem, requestId: string, unsure: boolean, 
             </Fact>
           )}
         </Facts>
-        <p>
-          <a class="button secondary" href="/ui/">
-            Go to the overview
-          </a>
-        </p>
+        {problem.kind !== "forbidden" && (
+          <p>
+            <a class="button secondary" href="/ui/">
+              Go to the overview
+            </a>
+          </p>
+        )}
       </>
     ),
   };

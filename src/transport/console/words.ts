@@ -54,8 +54,10 @@ export function roleOf(member: MemberView, view: ClusterView): string {
 }
 
 /** How far it is behind, in entries and in time. */
-export function lagOf({ lagEntries, lagMs }: MemberView): string {
-  if (lagEntries === undefined) return "–";
+export function lagOf(member: MemberView): string {
+  const { lagEntries, lagMs } = member;
+  // How far a silent member is, nobody knows.
+  if (lagEntries === undefined || !isFresh(member)) return "–";
   if (lagEntries === 0) return "0";
   return (lagMs ?? 0) < 1_000
     ? `${countOf(lagEntries)}, < 1 s`

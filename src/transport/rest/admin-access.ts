@@ -66,8 +66,8 @@ export class AdminAccess {
       throw new Problem(
         "forbidden",
         passedOn === undefined
-          ? "Without a token, REST answers callers on this machine only."
-          : `Without a token, REST answers nobody whose request was passed on (it has a ${passedOn} header).`,
+          ? "Without a token, REST and console answer callers on this machine only."
+          : `Without a token, REST and console answer nobody whose request was passed on (it has a ${passedOn} header).`,
       );
     }
     const given = /^Bearer +([\x21-\x7e]+) *$/i.exec(headers.authorization ?? "")?.[1];

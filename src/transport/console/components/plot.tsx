@@ -80,9 +80,15 @@ export function Plot(input: PlotInput): Html {
             aria-label={`${title}. ${about} ${described(input)}`}
           >
             {[0, 0.25, 0.5, 0.75].map((share) => (
-              <line class="grid" x1="0" x2={points} y1={height * share} y2={height * share} />
+              <line
+                class="grid"
+                x1="0"
+                x2={Math.max(1, points - 1)}
+                y1={height * share}
+                y2={height * share}
+              />
             ))}
-            <line class="grid base" x1="0" x2={points} y1={height} y2={height} />
+            <line class="grid base" x1="0" x2={Math.max(1, points - 1)} y1={height} y2={height} />
             {elections.map((at) => (
               <line class="election" x1={at} x2={at} y1={height - 10} y2={height} />
             ))}

@@ -163,7 +163,11 @@ function Replication({
     <Section title="Replication">
       <Facts class="list">
         {figure("term", "Term", status === undefined ? unknown : countOf(status.term))}
-        {figure("behind", "Behind", shown.lagEntries === undefined ? unknown : lagWords(shown))}
+        {figure(
+          "behind",
+          "Behind",
+          shown.lagEntries === undefined || !isFresh(shown) ? unknown : lagWords(shown),
+        )}
         {figure(
           "feed",
           "Fed by the leader",

@@ -132,7 +132,7 @@ function QuorumWords({ view }: { readonly view: ClusterView }): Html {
 function columnsOf(view: ClusterView): readonly Column<MemberView>[] {
   const cell = (member: MemberView, name: string, content: Child): Html => (
     <Live id={`m-${member.id}-${name}`} still={name === "state" || name === "trip"}>
-      {content}
+      {isFresh(member) || name === "state" ? content : <span class="old">{content}</span>}
     </Live>
   );
   return [

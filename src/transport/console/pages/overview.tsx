@@ -12,7 +12,7 @@ import { Amount, Commands, Fact, Facts, Meter, Mono, Time } from "../components/
 import type { Child, Html } from "../html";
 import type { Page, PageRequest } from "../page";
 import { bytesOf, countOf, millisecondsOf, plural, spanOf, written } from "../text";
-import { joinCommand, lagOf, nameOf, nameOfId, roleOf } from "../words";
+import { isFresh, joinCommand, lagOf, nameOf, nameOfId, roleOf } from "../words";
 import { MemberStateWords } from "./members";
 
 /** A clock that is further off than this makes times in logs and leases hard to compare. */
@@ -161,7 +161,7 @@ function AddTwo({ view, request }: { readonly view: ClusterView; readonly reques
 function cell(member: MemberView, name: string, content: Child, still = false): Html {
   return (
     <Live id={`m-${member.id}-${name}`} still={still}>
-      {content}
+      {isFresh(member) || name === "state" ? content : <span class="old">{content}</span>}
     </Live>
   );
 }
