@@ -34,6 +34,12 @@ export const inflightBytesMax = 32 * 1024 ** 2;
 export const inflightMessagesMax = 256;
 /** Bytes of a snapshot that one follower gets in a second: 1 GB takes a minute. */
 export const snapshotBytesPerSecond = 16 * 1024 ** 2;
+/**
+ * Bytes of older entries that followers are sent in a second, besides what keeps pace with the log's own growth, and
+ * at once.
+ */
+export const catchUpBytesPerSecond = 16 * 1024 ** 2;
+export const catchUpPieceBytes = 256 * 1024;
 /** The largest piece of a snapshot that is read, sent and written at once. */
 export const snapshotPieceBytes = 512 * 1024;
 /** Proposals of a follower that are on their way to the leader; the rest waits, since a full connection drops. */

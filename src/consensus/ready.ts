@@ -116,9 +116,9 @@ function takeWanted(core: Core, installing: boolean): Ready["wanted"] {
   const forFollowers = leadership?.wanted ?? [];
   if (forDelivery === undefined && forFollowers.length === 0) return noWanted;
   const wanted = new Map<number, Ready["wanted"][number]>();
-  for (const range of forFollowers) wanted.set(range.low, range);
+  for (const range of forFollowers) wanted.set(range.low, { ...range, forApply: false });
   if (forDelivery !== undefined)
-    wanted.set(forDelivery.low, { ...forDelivery, bytesMax: options.appendBytesMax });
+    wanted.set(forDelivery.low, { ...forDelivery, bytesMax: options.appendBytesMax, forApply: true });
   if (leadership !== undefined) leadership.wanted = [];
   return [...wanted.values()];
 }

@@ -97,6 +97,15 @@ export interface ConfirmedRead {
  * call `persisted`. `committed` entries may be applied at once: they are durable on a quorum and in the own log.
  * A new Ready may be taken while older batches are being written.
  */
+/** Entries [low, high), as many as `bytesMax` holds, and at least one. */
+export interface WantedRange {
+  readonly low: LogIndex;
+  readonly high: LogIndex;
+  readonly bytesMax: number;
+  /** Committed entries that this member itself needs next; otherwise followers that lag do, which may be paced. */
+  readonly forApply: boolean;
+}
+
 export interface Ready {
   /**
    * Goes into the same batch as `entries`. When `mustSync` is false only its commit index moved, which may be
@@ -117,8 +126,8 @@ export interface Ready {
   readonly reads: readonly ConfirmedRead[];
   /** Contexts of reads that can no longer be confirmed, because leadership was lost: ask again. */
   readonly abandonedReads: readonly number[];
-  /** Ranges [low, high) of entries that left memory and are needed again; answer with `supplyEntries`. */
-  readonly wanted: readonly { readonly low: LogIndex; readonly high: LogIndex; readonly bytesMax: number }[];
+  /** Ranges of entries that left memory and are needed again; answer with `supplyEntries`. */
+  readonly wanted: readonly WantedRange[];
   /** A follower needs a snapshot newer than the last one named: answer with `snapshotAvailable`. */
   readonly snapshotWanted: boolean;
   /** A snapshot that was offered by the leader and fits; install it, then call `snapshotInstalled`. */

@@ -28,8 +28,10 @@ export interface ApplierHost {
   slow(operation: string, tookMs: number, index: LogIndex): void;
 }
 
-/** Told about every applied command, for metrics: keep it to a few additions. */
+/** Told about every applied command and commit of the database, for metrics: keep it to a few additions. */
 export interface ApplyObserver {
+  /** Rows of applied commands were committed. */
+  committed?(tookMs: number): void;
   applied(operation: Command["operation"]["case"], result: ApplyResult, tookMs: number): void;
 }
 
@@ -66,6 +68,13 @@ export class Applier {
 
   constructor(parts: ApplierParts) {
     this.#parts = parts;
+    const { state, clock, observer } = parts;
+    if (observer?.committed === undefined) return;
+    state.timeCommits((commit) => {
+      const startedAtMs = clock.monotonicMs();
+      commit();
+      observer.committed?.(clock.monotonicMs() - startedAtMs);
+    });
   }
 
   apply(entry: Entry): "done" | "again" | "hold" {

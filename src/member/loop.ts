@@ -8,6 +8,7 @@ import { assert } from "../assert";
 import type { LogIndex } from "../ids";
 import { LogFullError } from "../storage/wal/errors";
 import type { DurableLog, LogBatch } from "../storage/wal/types";
+import { OlderEntries } from "./older-entries";
 import type { Clock, Peers } from "./ports";
 
 /** What the loop calls at its stations. */
@@ -67,8 +68,7 @@ export class ConsensusLoop {
   /** Committed entries that wait for apply, from `#queueHead` on. */
   #queue: Entry[] = [];
   #queueHead = 0;
-  /** Ranges of older entries that consensus asked for. */
-  readonly #wanted: Ready["wanted"][number][] = [];
+  readonly #olderEntries: OlderEntries;
 
   constructor(raft: Raft, log: DurableLog, clock: Clock, peers: Peers, host: LoopHost) {
     this.#raft = raft;
@@ -76,6 +76,7 @@ export class ConsensusLoop {
     this.#clock = clock;
     this.#peers = peers;
     this.#host = host;
+    this.#olderEntries = new OlderEntries(raft, log, clock, () => this.wake());
   }
 
   /** Committed entries that are not yet applied. */
@@ -107,9 +108,8 @@ export class ConsensusLoop {
       this.#host.handIn();
       while (this.#raft.hasReady()) this.#take(this.#raft.ready());
       this.#applyQueued();
-      this.#supply();
+      this.#olderEntries.supply();
       while (this.#raft.hasReady()) this.#take(this.#raft.ready());
-      if (this.#wanted.length > 0) this.wake();
     } catch (error) {
       this.#host.fatal(error);
     }
@@ -134,21 +134,13 @@ export class ConsensusLoop {
     }
     if (ready.install !== undefined) this.#host.install(ready.install);
     if (ready.snapshotWanted) this.#host.snapshotWanted();
-    if (ready.committed.length > 0) this.#enqueue(ready.committed);
+    if (ready.committed.length > 0) {
+      this.#olderEntries.committed();
+      this.#enqueue(ready.committed);
+    }
     if (ready.reads.length > 0) this.#host.reads(ready.reads);
     if (ready.abandonedReads.length > 0) this.#host.readsAbandoned(ready.abandonedReads);
-    if (ready.wanted.length > 0) this.#wanted.push(...ready.wanted);
-  }
-
-  /**
-   * Answers one range of older entries a turn: each is up to a megabyte to read and to check, and one who feeds a
-   * follower from the log would otherwise fill its whole window at once.
-   */
-  #supply(): void {
-    const range = this.#wanted.shift();
-    if (range === undefined) return;
-    const { low, high, bytesMax } = range;
-    this.#raft.supplyEntries(low, this.#log.read(low, high, bytesMax));
+    if (ready.wanted.length > 0) this.#olderEntries.wanted(ready.wanted);
   }
 
   /** Appends the record of a snapshot behind all batches so far; resolves when it is on disk. */
@@ -169,6 +161,9 @@ export class ConsensusLoop {
   }
 
   #append(pending: PendingBatch): void {
+    let bytes = 0;
+    for (const { data } of pending.batch.entries) bytes += data.length;
+    this.#olderEntries.logged(bytes);
     this.#log.append(pending.batch).then(
       () => this.#persisted(pending),
       (error: unknown) => this.#appendFailed(error),

@@ -21,15 +21,16 @@ const operationNames: Readonly<Record<string, string>> = {
   clusterVersion: "ClusterVersionSet",
 };
 
-/** Counts what is applied. */
+/** Counts what is applied, and times the database's commits. */
 export function applyObserver(metrics: Metrics): ApplyObserver {
-  const { mvcc, lease, server } = metrics;
+  const { mvcc, lease, server, backend } = metrics;
   const ofOperation = (operation: string | undefined, success: string) =>
     server.applyDuration.of("v3", operationNames[operation ?? ""] ?? "Unknown", success);
   const successes = new Map(
     Object.keys(operationNames).map((operation) => [operation, ofOperation(operation, "true")]),
   );
   return {
+    committed: (tookMs) => backend.commit.observe(tookMs / 1_000),
     applied(operation, result, tookMs) {
       if (operation === undefined) return;
       if (result.kind === "refused") {

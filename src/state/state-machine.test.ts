@@ -6,6 +6,7 @@ import {
   AlarmRequest_AlarmAction as Action,
   AlarmType,
   MemberSchema,
+  RangeRequestSchema,
   TxnRequestSchema,
 } from "../proto/gen/etcd/rpc_pb";
 import { CommandSchema } from "../proto/gen/keelson/command_pb";
@@ -378,6 +379,30 @@ describe("members", () => {
     state.flush();
     crash();
     expect(state.clusterVersion).toBe("3.7.0");
+  });
+});
+
+describe("commits", () => {
+  test("each commit of rows is made by whoever times it, also one that the size of rows brings about", () => {
+    let commits = 0;
+    state.timeCommits((commit) => {
+      const before = state.flushedIndex;
+      commit();
+      expect(state.flushedIndex).toBeGreaterThan(before);
+      commits++;
+    });
+    put(state, "a", "1");
+    state.flush();
+    expect(commits).toBe(1);
+    // Nothing to write, and a transaction of reads.
+    state.flush();
+    state.range(create(RangeRequestSchema, { key: bytes("a") }));
+    state.flush();
+    expect(commits).toBe(1);
+    for (let i = 0; i < 5; i++) put(state, `large${i}`, "x".repeat(1_000_000));
+    expect(commits).toBe(2);
+    crash();
+    expect(state.range(create(RangeRequestSchema, { key: bytes("a") })).count).toBe(1);
   });
 });
 

@@ -47,6 +47,7 @@ export class StateMachine {
   #now: Generation;
   #context: ApplyContext;
   readonly #sliceKeys: number;
+  #aroundCommit: ((commit: () => void) => void) | undefined;
   /** The time of the entry that is being applied, as its proposer saw it. */
   #proposedAtMs = 0;
   /** The entry being applied in slices. */
@@ -191,7 +192,15 @@ export class StateMachine {
   /** Commits the open transaction: rows, applied index, revision, row count and sum together. */
   flush(): void {
     assert(this.#pending === undefined, "no commit may fall inside an entry");
-    this.#now.journal.commit();
+    const { journal } = this.#now;
+    const writes = journal.bytes > 0 || journal.committedIndex !== this.appliedIndex;
+    if (writes && this.#aroundCommit !== undefined) this.#aroundCommit(() => journal.commit());
+    else journal.commit();
+  }
+
+  /** Has each commit of rows made by `around`, which calls what it is given once and may look at a clock. */
+  timeCommits(around: (commit: () => void) => void): void {
+    this.#aroundCommit = around;
   }
 
   /**

@@ -64,7 +64,9 @@ export type JobAnswer =
 
 const chunkBytes = 1024 ** 2;
 /** A copy is synced this often: one sync of everything at its end would hold up those of the log for seconds. */
-const copySyncBytes = 16 * 1024 ** 2;
+const copySyncBytes = 4 * 1024 ** 2;
+/** Between two such parts a copy rests for as long as the last one took, up to this: half of the disk's time is left. */
+const copyRestMsMax = 100;
 
 function checkpoint(path: string, mode: string, busyTimeoutMs: number): CheckpointOutcome {
   const database = new Database(path, { create: false, readwrite: true });
@@ -107,6 +109,7 @@ function copyInto(to: string, source: number): void {
   const target = openSync(to, "wx");
   try {
     const chunk = new Uint8Array(chunkBytes);
+    let startedAtMs = performance.now();
     for (let offset = 0; ;) {
       const read = readSync(source, chunk, 0, chunkBytes, offset);
       if (read === 0) break;
@@ -114,7 +117,11 @@ function copyInto(to: string, source: number): void {
         written += writeSync(target, chunk, written, read - written, offset + written);
       }
       offset += read;
-      if (offset % copySyncBytes === 0) fdatasyncSync(target);
+      if (offset % copySyncBytes !== 0) continue;
+      fdatasyncSync(target);
+      // Holds up this Worker only.
+      Bun.sleepSync(Math.min(copyRestMsMax, performance.now() - startedAtMs));
+      startedAtMs = performance.now();
     }
   } catch (error) {
     rmSync(to, { force: true });
