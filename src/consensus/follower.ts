@@ -1,5 +1,6 @@
 /** The follower: takes over the leader's log, and notices when the leader is gone. */
-import type { LogIndex } from "../ids";
+import { assert } from "../assert";
+import { hexId, type LogIndex } from "../ids";
 import { campaign, startCampaign } from "./candidate";
 import type { Core } from "./core";
 import type { MessageOf } from "./messages";
@@ -74,7 +75,16 @@ function answerAppend(
 
 export function onHeartbeat(core: Core, message: MessageOf<"heartbeat">): void {
   core.follow(message.from);
-  if (core.installing === undefined) core.log.commitTo(Math.min(message.commit, core.log.lastIndex));
+  if (core.installing === undefined) {
+    const { lastIndex } = core.log;
+    // A leader names no more than what this member acknowledged to it, and that was on disk: so it is there still.
+    assert(
+      message.commit <= lastIndex,
+      `this member acknowledged log entry ${message.commit} and its log ends at ${lastIndex}: its disk lost what the ` +
+        `cluster counts on; remove member ${hexId(core.id)} from the cluster and add it anew with an empty data directory`,
+    );
+    core.log.commitTo(message.commit);
+  }
   // It reveals the term (R7) and nothing of the log, so it need not wait for entries: reads are confirmed by it.
   const { persistedTerm } = core.log.unstable;
   const outbox = persistedTerm === core.term ? core.sendNow : core.sendAfterPersist;

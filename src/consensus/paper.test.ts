@@ -563,6 +563,21 @@ describe("Bounds", () => {
     expect(member.status.progress[0]).toMatchObject({ state: "replicate", inflightMessages: 4, next: 6 });
   });
 
+  test("[R8] a member whose log ends before what it acknowledged to this leader says that its disk lost it", () => {
+    const heartbeat = (commit: number) =>
+      ({ kind: "heartbeat", from: 2n, term: 1, commit, readRound: 0 }) as const;
+    const member = new LoneMember(3);
+    member.hear(append(1, [0, 0], [entry(1, 1), entry(2, 1)]));
+    member.hear(heartbeat(2));
+    // It comes back with an older log under its old id, and the same leader leads.
+    const back = new LoneMember(3, { tail: [entry(1, 1)] });
+    back.hear(heartbeat(0));
+    back.hear(heartbeat(1));
+    expect(() => back.hear(heartbeat(2))).toThrow(
+      "acknowledged log entry 2 and its log ends at 1: its disk lost what the cluster counts on; remove member 1 ",
+    );
+  });
+
   test("malformed messages change nothing", () => {
     const member = new LoneMember(3);
     const before = member.status;
