@@ -56,6 +56,7 @@ import { createPeers } from "./transport/peer/peers";
 import { ReflectionService } from "./transport/reflection";
 import { AdminAccess, tokenOf } from "./transport/rest/admin-access";
 import { KeyDoor, RestDoor } from "./transport/rest/node-door";
+import { RateLimit } from "./transport/rest/rate-limit";
 import { RestApi } from "./transport/rest/rest";
 import { etcdLevel } from "./version";
 
@@ -388,6 +389,7 @@ async function openDoors(
   const access = new AdminAccess(
     options.adminTokenFile === undefined ? undefined : tokenFrom(options.adminTokenFile),
   );
+  const rate = new RateLimit({ requestsPerSecond: options.restRequestsPerSecond });
   const rest = new RestDoor(
     new RestApi({
       services: restServices,
@@ -398,6 +400,7 @@ async function openDoors(
       onFatal: fatal,
     }),
     access,
+    rate,
   );
   const pages = new Console({
     services: { ...restServices, status: new ClusterStatus(member, systemClock, measures, snapshots) },
@@ -410,7 +413,7 @@ async function openDoors(
   const http = createHttpDoor({
     ...common,
     rest,
-    keys: new KeyDoor(rest.api, access),
+    keys: new KeyDoor(rest.api, access, rate),
     console: pages,
     ...(gateway === undefined ? {} : { gateway }),
   });

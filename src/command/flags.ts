@@ -432,6 +432,11 @@ export const flags = {
     "",
     "file with the token that opens the REST API; without it only callers on this machine are answered",
   ),
+  "rest-requests-per-second": security(
+    integer(0, 10_000_000),
+    "10000",
+    "REST requests of one address; 0 is any number; callers on this machine count only if this is given",
+  ),
   "cert-file": securityRefused(text, "", "certificate of the client listener", noTls),
   "key-file": securityRefused(text, "", "key of the client listener", noTls),
   "client-cert-auth": securityRefused(boolean, "false", "clients need a certificate", noTls),

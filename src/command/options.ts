@@ -95,6 +95,8 @@ export interface ServerOptions {
   readonly hostWhitelist: readonly string[] | undefined;
   /** Whoever holds the token in it may use the REST API; undefined: only callers on this machine may. */
   readonly adminTokenFile: string | undefined;
+  /** Requests a second that one address may make over REST; 0: any; undefined: the default, not for this machine's own. */
+  readonly restRequestsPerSecond: number | undefined;
 
   readonly watchProgressNotifyIntervalMs: number;
   /** Replicate what is left of long leases, so that a new leader does not start them over. */

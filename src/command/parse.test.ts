@@ -81,6 +81,7 @@ test("without anything said, a member serves etcd's ports with etcd's defaults f
     corsOrigins: undefined,
     hostWhitelist: undefined,
     adminTokenFile: undefined,
+    restRequestsPerSecond: undefined,
     watchProgressNotifyIntervalMs: 600_000,
     leaseCheckpoint: true,
     initialCorruptCheck: true,

@@ -269,6 +269,9 @@ function buildOptions(settings: Settings, warnings: string[]): ServerOptions {
     corsOrigins: settings.byFlag.has("cors") ? anyWhenEmpty(values.cors) : undefined,
     hostWhitelist: settings.byFlag.has("host-whitelist") ? anyWhenEmpty(values["host-whitelist"]) : undefined,
     adminTokenFile: values["admin-token-file"] === "" ? undefined : values["admin-token-file"],
+    restRequestsPerSecond: settings.byFlag.has("rest-requests-per-second")
+      ? values["rest-requests-per-second"]
+      : undefined,
     watchProgressNotifyIntervalMs: values["watch-progress-notify-interval"],
     leaseCheckpoint: featureGates.leaseCheckpoint,
     initialCorruptCheck: featureGates.initialCorruptCheck,

@@ -243,7 +243,17 @@ function valuesFor(parameter: Parameter, rng: SeededRng): string {
   if (name === "revision") valid.push("1", "5", "10");
   if (name === "limit") valid.push("1", "3");
   if (parameter.in === "header") {
-    valid.push('"5"', 'W/"5", "6"', "*", "bytes=0-9", "bytes=-5", "5", "7.1", `key-${rng.below(50)}`);
+    valid.push(
+      '"5"',
+      'W/"5", "6"',
+      "*",
+      "bytes=0-9",
+      "bytes=-5",
+      "5",
+      "7.1",
+      "7.1.0123abcd",
+      `key-${rng.below(50)}`,
+    );
     edge.push('"', ",", "bytes=9-1", "bytes=99999999999-", "é", "x".repeat(200));
   }
   const wrong = [

@@ -31,7 +31,8 @@ function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }
 
-function isLoopback(address: string | undefined): boolean {
+/** Whether a caller is on this machine. */
+export function isLoopback(address: string | undefined): boolean {
   // A Unix socket has no address: its folder's permissions say who may connect.
   if (address === undefined || address === "") return true;
   const bare = address.startsWith("::ffff:") ? address.slice(7) : address;

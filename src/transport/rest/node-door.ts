@@ -10,6 +10,7 @@ import type { PlainRequest } from "./exchange";
 import { explorerPage } from "./explorer/explorer";
 import { Problem } from "./problem";
 import { basePath } from "./paths";
+import type { RateLimit } from "./rate-limit";
 import type { RestApi } from "./rest";
 import { rawTarget } from "./target";
 
@@ -94,6 +95,7 @@ export class RestDoor implements RestHandler, BodyBudget {
   constructor(
     readonly api: RestApi,
     readonly access: AdminAccess,
+    readonly rate: RateLimit,
   ) {}
 
   owns(target: string): boolean {
@@ -114,7 +116,11 @@ export class RestDoor implements RestHandler, BodyBudget {
     // The explorer's files hold nothing of the store; what they call is checked like anybody's call.
     const page = explorerPage(rawTarget(request.target)?.path ?? "");
     if (page !== undefined) return page;
-    return this.api.ask(request, () => this.access.check(message.socket.remoteAddress, message.headers));
+    const { remoteAddress } = message.socket;
+    return this.api.ask(request, () => {
+      this.rate.count(remoteAddress);
+      this.access.check(remoteAddress, message.headers);
+    });
   }
 }
 
@@ -123,6 +129,7 @@ export class KeyDoor implements LaneHandler {
   constructor(
     readonly api: RestApi,
     readonly access: AdminAccess,
+    readonly rate: RateLimit,
   ) {}
 
   takes(target: string): boolean {
@@ -147,6 +154,7 @@ export class KeyDoor implements LaneHandler {
         onClose: (listener) => request.onClose(listener),
       },
       () => {
+        this.rate.count(request.remoteAddress);
         if (request.admitted) return;
         this.access.check(request.remoteAddress, headers);
         request.admit();

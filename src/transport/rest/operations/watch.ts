@@ -1,7 +1,9 @@
 /**
  * Changes as they happen: one message per revision, its id the revision, so that any member can go on behind it. A
- * revision above a mebibyte is cut into parts, with ids "revision.part".
+ * revision above a mebibyte is cut into parts, with ids "revision.part.query": a whole revision is the same place for
+ * every query, but which events a part holds depends on what was asked for, so its id says that, too.
  */
+import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { Type } from "@sinclair/typebox";
 import { type Event, Event_EventType as EventType } from "../../../proto/gen/etcd/kv_pb";
@@ -48,7 +50,7 @@ const query = {
 type WatchQuery = Read<typeof query>;
 
 function idPattern(): string {
-  return "^[1-9][0-9]{0,18}(\\.[1-9][0-9]{0,8})?$";
+  return "^[1-9][0-9]{0,18}(\\.[1-9][0-9]{0,8}\\.[0-9a-f]{8})?$";
 }
 
 const EventShape = strict(
@@ -81,6 +83,8 @@ const MessageShape = Type.Union([
 interface Start {
   readonly revision: bigint;
   readonly partsSeen: number;
+  /** The query that those parts were of, as in their ids. */
+  readonly query?: string;
 }
 
 function startOf(request: RestRequest<unknown, WatchQuery, unknown>): Start {
@@ -97,7 +101,7 @@ function startOf(request: RestRequest<unknown, WatchQuery, unknown>): Start {
     throw new Problem("bad-parameter", "Last-Event-ID is no id of this API.");
   return found![1] === undefined
     ? { revision: whole + 1n, partsSeen: 0 }
-    : { revision: whole, partsSeen: Number(found![1]) };
+    : { revision: whole, partsSeen: Number(found![1]), query: found![2]! };
 }
 
 function eventJson({ type, kv, prevKv }: Event, withPrevious: boolean): Record<string, unknown> {
@@ -138,6 +142,8 @@ class RevisionMessages {
     readonly out: MessageWriter,
     start: Start,
     readonly withPrevious: boolean,
+    /** What was asked for, as in the ids of parts. */
+    readonly query: string,
   ) {
     this.#start = start;
   }
@@ -160,7 +166,7 @@ class RevisionMessages {
       const number = at + 1;
       if (revision === first && number <= partsSeen) continue;
       const whole = parts.length === 1;
-      const id = whole ? String(revision) : `${revision}.${number}`;
+      const id = whole ? String(revision) : `${revision}.${number}.${this.query}`;
       const about = whole ? "" : `"part":${number},"last":${number === parts.length},`;
       await this.out.message(
         "change",
@@ -224,6 +230,14 @@ function requestOf(request: RestRequest<unknown, WatchQuery, unknown>, start: St
   });
 }
 
+/** What decides which events a part holds: the range, and which kinds of change. */
+function queryName({ requestUnion }: WatchRequest): string {
+  if (requestUnion.case !== "createRequest") return "";
+  const { key, rangeEnd, filters } = requestUnion.value;
+  const hash = createHash("sha256").update(`${key.length} ${rangeEnd.length} ${filters.join()}\n`);
+  return hash.update(key).update(rangeEnd).digest("hex").slice(0, 8);
+}
+
 const progressRequest = create(WatchRequestSchema, {
   requestUnion: { case: "progressRequest", value: {} },
 });
@@ -239,10 +253,19 @@ async function watch(
   services: RestServices,
 ): Promise<Answer> {
   const start = startOf(request);
+  const asked = requestOf(request, start);
+  const query = queryName(asked);
+  if (start.query !== undefined && start.query !== query) {
+    throw new Problem("bad-parameter", "The id is of a part of another query's revision.", {
+      fix:
+        "Go on with the query that the id came from, or behind a whole revision: the number before the first dot, " +
+        "less one, repeats that revision from its beginning.",
+    });
+  }
   const call = request.call(Watch.method.watch);
   const stream: Responses = new PullStream<typeof WatchRequestSchema, typeof WatchResponseSchema>(
     WatchResponseSchema,
-    [requestOf(request, start)],
+    [asked],
     true,
   ).start((self) => services.watch.watch(self, call));
   call.onCancel(() => stream.close());
@@ -272,7 +295,7 @@ async function watch(
     },
     body: async (writer) => {
       const out = new MessageWriter(writer, lines);
-      const messages = new RevisionMessages(out, start, withPrevious);
+      const messages = new RevisionMessages(out, start, withPrevious, query);
       const progress = new Heartbeats(out, stream, heartbeatMs);
       // What a client may go on behind, if nothing happens before its connection breaks.
       const now = created!.header!.revision;
@@ -341,7 +364,7 @@ export const watchOperations: readonly Operation[] = [
     description:
       "One message per revision with all its events, as server-sent events or, with Accept: application/x-ndjson, as " +
       "lines. Whoever was cut off goes on behind the last id, on any member, and misses and repeats nothing. A " +
-      "revision above 1 MiB comes in parts. A progress message vouches for everything up to its id.",
+      "revision above 1 MiB comes in parts, whose ids are good for the same query only. A progress message vouches for everything up to its id.",
     permission: "watch",
     write: "no",
     endless: true,
