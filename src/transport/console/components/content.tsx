@@ -57,7 +57,7 @@ export function DiffView({ of, label }: { readonly of: Diff; readonly label: str
       ? "No difference"
       : `${plural(removed, hex ? "row" : "line")} removed, ${plural(added, hex ? "row" : "line")} added`;
   return (
-    <div class="diff">
+    <div class={hex ? "diff hex" : "diff"}>
       <p class="diff-sum">
         {sum}
         {hex && <span class="muted">. Compared as bytes, in rows of a hex dump</span>}

@@ -6,7 +6,7 @@ import { Button, LinkButton } from "../components/button";
 import { Form } from "../components/form";
 import { Live } from "../components/live";
 import { State, type Tone } from "../components/state";
-import { Commands, Fact, Facts, Meter, Time } from "../components/values";
+import { Commands, Fact, Facts, Meter } from "../components/values";
 import type { Html } from "../html";
 import type { Action, Outcome, Page, PageContent, PageRequest } from "../page";
 import { countOf } from "../text";
@@ -63,10 +63,17 @@ export const jobPage: Page = {
       body: (
         <>
           <Live id="job" as="div">
-            <JobFacts job={job} nowMs={request.nowMs} />
+            <JobFacts job={job} />
+            {job.state !== "running" && (
+              <p class="after-job">
+                <LinkButton href={homeOf(job).href} icon="arrow-right">
+                  {`Show the ${homeOf(job).text.toLowerCase()}`}
+                </LinkButton>
+              </p>
+            )}
           </Live>
           {job.state === "running" && (
-            <div class="section actions no-live">
+            <div class="actions while-running">
               <LinkButton href={`/ui/jobs/${job.id}`} icon="refresh-cw">
                 Look again
               </LinkButton>
@@ -76,7 +83,7 @@ export const jobPage: Page = {
             </div>
           )}
           <div class="section">
-            <Commands of={[curl(request.origin, `/jobs/${job.id}`)]} />
+            <Commands title="How it goes, by command" of={[curl(request.origin, `/jobs/${job.id}`)]} />
           </div>
         </>
       ),
@@ -85,10 +92,10 @@ export const jobPage: Page = {
 };
 
 /** How far a job is; the same for every reader. */
-export function JobFacts({ job, nowMs }: { readonly job: JobView; readonly nowMs: number }): Html {
+export function JobFacts({ job }: { readonly job: JobView }): Html {
   const { state, done, total, error } = job;
   return (
-    <div class="job stack">
+    <div class="job stack" data-state={state}>
       {total > 0 && (
         <Meter
           share={done / total}
@@ -104,7 +111,7 @@ export function JobFacts({ job, nowMs }: { readonly job: JobView; readonly nowMs
         </Fact>
         {total > 0 && <Fact label="Progress">{`${countOf(done)} of ${countOf(total)}`}</Fact>}
         <Fact label="Began">
-          <Time atMs={job.startedAtMs} nowMs={nowMs} />
+          <Clock atMs={job.startedAtMs} />
         </Fact>
         {job.endedAtMs !== undefined && (
           <Fact label="Took">{`${((job.endedAtMs - job.startedAtMs) / 1_000).toFixed(1)} s`}</Fact>
@@ -120,6 +127,12 @@ export function JobFacts({ job, nowMs }: { readonly job: JobView; readonly nowMs
       {conflictsOf(job.result)}
     </div>
   );
+}
+
+/** The moment itself: how long ago it was would change every second, and nothing else. */
+function Clock({ atMs }: { readonly atMs: number }): Html {
+  const iso = new Date(atMs).toISOString();
+  return <time datetime={iso}>{`${iso.slice(11, 19)} UTC`}</time>;
 }
 
 function field(result: unknown, name: string): unknown {

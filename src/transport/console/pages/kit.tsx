@@ -8,6 +8,7 @@ import { Amount, Bytes, Commands, Fact, Facts, Meter, Mono, Time } from "../comp
 import type { Html } from "../html";
 import type { Page, PageRequest } from "../page";
 import { address } from "../query";
+import { KeySamples } from "./keys/samples";
 import { bytesOf, countOf, millisecondsOf, spanOf } from "../text";
 
 const kinds: readonly ButtonKind[] = ["primary", "secondary", "quiet", "danger"];
@@ -57,6 +58,7 @@ export const kit: Page = {
         <Forms request={request} />
         <Tables request={request} />
         <Boxes />
+        <KeySamples request={request} />
         <Type />
       </>
     ),

@@ -36,7 +36,6 @@ const snapshots: Page = {
     const names = namesOf(request);
     const view = services.status.view();
     const job = services.jobs.get(query.text("job") ?? "");
-    const nowRevision = services.store.revision;
     return {
       title: "Snapshots",
       body: (
@@ -52,7 +51,7 @@ const snapshots: Page = {
           {job !== undefined && (
             <Live id="job" as="div">
               <section class="section first">
-                <JobFacts job={job} nowMs={nowMs} />
+                <JobFacts job={job} />
               </section>
             </Live>
           )}
@@ -76,7 +75,7 @@ const snapshots: Page = {
             It lies in that member's data directory until it is deleted. Copy it elsewhere: a disk that dies
             takes both with it.
           </p>
-          <div class="section">
+          <Live id="snapshots" as="div" class="section">
             <Table
               caption="Snapshots of all members, newest first"
               columns={[
@@ -89,15 +88,9 @@ const snapshots: Page = {
                     </a>
                   ),
                 },
-                { head: "Age", priority: 1, cell: (one) => <Time atMs={one.takenAtMs} nowMs={nowMs} /> },
+                { head: "Age", priority: 1, cell: (one) => <Age atMs={one.takenAtMs} nowMs={nowMs} /> },
                 { head: "On", cell: (one) => names.get(one.member) ?? <code>{one.member}</code> },
                 { head: "Revision", numeric: true, cell: (one) => countOf(one.revision) },
-                {
-                  head: "Behind now",
-                  numeric: true,
-                  priority: 3,
-                  cell: (one) => countOf(Math.max(0, nowRevision - one.revision)),
-                },
                 { head: "Size", numeric: true, cell: (one) => <Amount of={bytesOf(one.bytes)} /> },
                 {
                   head: "",
@@ -120,7 +113,7 @@ const snapshots: Page = {
                 </Empty>
               }
             />
-          </div>
+          </Live>
           <div class="section">
             <Commands
               title="Take and download one by command"
@@ -141,6 +134,15 @@ const snapshots: Page = {
 
 function hrefOf({ name }: SnapshotInfo): string {
   return `/ui/snapshots/${name}`;
+}
+
+/** Not to the second: the list is brought up to date when something in it changed, not when time passed. */
+function Age({ atMs, nowMs }: { readonly atMs: number; readonly nowMs: number }): Html {
+  return nowMs - atMs < 3_600_000 ? (
+    <span class="muted">within the hour</span>
+  ) : (
+    <Time atMs={atMs} nowMs={nowMs} />
+  );
 }
 
 function Moment({ atMs }: { readonly atMs: number }): Html {
@@ -200,7 +202,7 @@ const snapshot: Page = {
           >
             {job !== undefined && (
               <Live id="job" as="div">
-                <JobFacts job={job} nowMs={nowMs} />
+                <JobFacts job={job} />
               </Live>
             )}
             <Form request={request} action={`/snapshots/${info.name}/verify`} class="bare">

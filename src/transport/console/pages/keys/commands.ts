@@ -1,5 +1,6 @@
 /** The same by command: what curl and etcdctl would be told. */
 import { isUtf8 } from "node:buffer";
+import { byteField } from "../../../rest/byte-fields";
 import { basePath } from "../../../rest/paths";
 import { type Command, shellQuoted } from "../../components/values";
 import { escapeBytes } from "../../query";
@@ -57,4 +58,26 @@ export function bytesParameter(name: string, bytes: Uint8Array): string {
   return isUtf8(bytes)
     ? `${name}=${escapeBytes(bytes)}`
     : `${name}64=${Buffer.from(bytes).toString("base64url")}`;
+}
+
+/** Values that are written out in a command. */
+const writtenBytesMax = 400;
+
+/** One guarded put as a transaction; undefined when its value is too long for a command. */
+export function curlTxn(
+  origin: string,
+  { key, value, base }: { readonly key: Uint8Array; readonly value: Uint8Array; readonly base: bigint },
+): Command | undefined {
+  if (value.length > writtenBytesMax) return undefined;
+  const name = byteField("key", key);
+  const compare =
+    base === 0n
+      ? { ...name, target: "exists", exists: false }
+      : { ...name, target: "modRevision", number: String(base) };
+  const body = { compare: [compare], then: [{ put: { ...name, ...byteField("value", value) } }] };
+  const text = JSON.stringify(body).replace(
+    /[\u007f-\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return curl(origin, "/txn", `-H 'Content-Type: application/json' -d ${shellQuoted(text)}`);
 }

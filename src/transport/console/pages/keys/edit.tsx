@@ -23,6 +23,7 @@ import { getKey, guarded, kubernetesPart, putOp, unchanged } from "./store";
 
 /** A form may hold a value of 1 MiB in base64, or as text with every byte escaped. */
 const formBytesMax = 8 * 1024 * 1024;
+const valueInFile = "The same by command, with the value in a file named value";
 const uploadLabel = "Upload a file instead";
 
 /** What a form puts, and onto what. */
@@ -359,7 +360,7 @@ function previewContent(request: PageRequest, draft: Draft, kv: KeyValue | undef
           </div>
         </Form>
         <div class="section">
-          <Commands of={putCommands(request, draft, kv)} />
+          <Commands title={valueInFile} of={putCommands(request, draft, kv)} />
         </div>
       </>
     ),
@@ -431,7 +432,7 @@ export const saveValue: Action = {
       notice: {
         tone: "ok",
         text: `${draft.base === 0n ? "Created" : "Saved"} at revision ${countOf(revision)}`,
-        body: <Commands title="The same by command" of={putCommands(request, draft, before.kv)} />,
+        body: <Commands title={valueInFile} of={putCommands(request, draft, before.kv)} />,
       },
     };
   },

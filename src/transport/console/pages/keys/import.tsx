@@ -14,7 +14,7 @@ import { importKeysMax, readImport } from "../../values/import-file";
 import { fieldText, plainLine } from "../../values/visible";
 import { StaleNotice } from "./banners";
 import { BatchWriter } from "./batch";
-import { curl } from "./commands";
+import { commands, curl, curlTxn, etcdctl } from "./commands";
 import { base64Url, formBytes, parameter, queryBytes } from "./place";
 import { planWrites, plansOf, type WritePlan } from "./plan";
 import { countKeys, prefixRange } from "./store";
@@ -302,6 +302,17 @@ function planContent(
                 </LinkButton>
               </div>
             </Form>
+            <div class="section">
+              <Commands
+                title="The first key by command; a batch is one transaction of many"
+                of={commands(
+                  curlTxn(request.origin, writes[0]!),
+                  writes[0]!.value.length <= 400
+                    ? etcdctl(request.origin, "put --", writes[0]!.key, writes[0]!.value)
+                    : undefined,
+                )}
+              />
+            </div>
           </>
         )}
       </>

@@ -6,6 +6,7 @@ import { base64UrlDecode } from "../../../rest/target";
 import type { Form } from "../../form";
 import type { PageRequest } from "../../page";
 import { address, type Query } from "../../query";
+import { countOf } from "../../text";
 
 /** Levels that may be open inside a page at the same time. */
 export const openMax = 16;
@@ -129,7 +130,7 @@ export function levelsOf({ prefix, delimiter }: KeysPlace): Uint8Array[] {
 /** The moment or revision that an address names, as a revision; undefined: now. Throws a Problem. */
 export async function revisionOf({ query, services }: PageRequest): Promise<number | undefined> {
   const given = query.text("rev") ?? query.text("at")?.trim() ?? "";
-  if (/^\d{1,15}$/.test(given)) return Number(given) === 0 ? undefined : Number(given);
+  if (/^\d{1,15}$/.test(given)) return Number(given) === 0 ? undefined : retained(Number(given), services);
   const time = query.text("time") ?? given;
   if (time === "") return undefined;
   const timeMs = momentOf(time);
@@ -142,6 +143,21 @@ export async function revisionOf({ query, services }: PageRequest): Promise<numb
   if (revision === undefined) {
     throw new Problem("compacted", "Nothing is known of that time: it lies before all retained history.", {
       fix: "Choose a later time, or the oldest revision that is left.",
+    });
+  }
+  return revision;
+}
+
+/** The revision, if it can be shown. Throws a Problem that says which ones can. */
+function retained(revision: number, { store }: PageRequest["services"]): number {
+  if (revision > store.revision) {
+    throw new Problem("bad-parameter", `There is no revision ${countOf(revision)} yet.`, {
+      fix: `The newest is ${countOf(store.revision)}: choose that or an older one.`,
+    });
+  }
+  if (revision < store.compactedRevision) {
+    throw new Problem("compacted", `Revision ${countOf(revision)} was compacted: what it was is forgotten.`, {
+      fix: `The oldest that is left is ${countOf(store.compactedRevision)}.`,
     });
   }
   return revision;
