@@ -140,8 +140,11 @@ export class Housekeeping {
     if (this.#flushTimer !== undefined) return;
     const { member, clock } = this.#parts;
     this.#flushTimer = clock.after(member.options.applyCommitIntervalMs, () => {
-      this.#flushTimer = undefined;
-      this.#guarded(() => this.#flush());
+      // Behind the turn that handles what came in: its batch is then being synced while the database works.
+      clock.soon(() => {
+        this.#flushTimer = undefined;
+        this.#guarded(() => this.#flush());
+      });
     });
   }
 

@@ -59,6 +59,8 @@ export class ConsensusLoop {
   readonly #peers: Peers;
   readonly #host: LoopHost;
   #scheduled = false;
+  /** Something was sent that others wait for, and something follows that would hold it up. */
+  #flushDue = false;
   #stopped = false;
   /** Batches handed to the log and not yet durable, oldest first. */
   #unpersisted: PendingBatch[] = [];
@@ -110,6 +112,10 @@ export class ConsensusLoop {
       this.#applyQueued();
       this.#olderEntries.supply();
       while (this.#raft.hasReady()) this.#take(this.#raft.ready());
+      if (this.#flushDue) {
+        this.#flushDue = false;
+        this.#peers.flush?.();
+      }
     } catch (error) {
       this.#host.fatal(error);
     }
@@ -164,6 +170,8 @@ export class ConsensusLoop {
     let bytes = 0;
     for (const { data } of pending.batch.entries) bytes += data.length;
     this.#olderEntries.logged(bytes);
+    // The log writes when the turn is over; the others' disks can work meanwhile.
+    this.#flushDue = true;
     this.#log.append(pending.batch).then(
       () => this.#persisted(pending),
       (error: unknown) => this.#appendFailed(error),
@@ -177,7 +185,10 @@ export class ConsensusLoop {
       this.#host.logFull(false);
       for (const waiting of this.#unpersisted) this.#append(waiting);
     }
-    if (pending.sendAfterPersist.length > 0) this.#peers.send(pending.sendAfterPersist);
+    if (pending.sendAfterPersist.length > 0) {
+      this.#peers.send(pending.sendAfterPersist);
+      this.#flushDue = true;
+    }
     if (pending.persist !== undefined) this.#raft.persisted(pending.persist);
     pending.done?.();
     this.#turn();

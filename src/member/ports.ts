@@ -106,6 +106,8 @@ export interface Peers {
    * because there is no connection or no room; true promises nothing.
    */
   send(messages: readonly PeerMessage[]): boolean;
+  /** What was sent so far need not wait for more: called before work that would hold it up. */
+  flush?(): void;
   /**
    * A piece of a file that `from` offers, at most `bytesMax` from `offset`; empty at its end. Travels apart from
    * messages, which never wait behind it. Rejects when `from` cannot be reached or refuses.

@@ -50,6 +50,7 @@ export interface ClientSessionOptions {
 
 export class Http2ClientSession implements FrameSink {
   readonly output: Output;
+  readonly last = true;
   closed = false;
   /** Something came in since the user last looked. */
   heard = false;
@@ -189,6 +190,13 @@ export class Http2ClientSession implements FrameSink {
   /** To be called at the end of a turn in which something was scheduled. */
   turnEnded(): void {
     this.output.turnEnded();
+    this.flush();
+    if (this.closed) return;
+    if (this.#ready.length > 0 && !this.output.blocked && this.#sendWindow > 0) this.output.schedule();
+  }
+
+  /** What streams want to send leaves now, as far as there is room, instead of at the end of the turn. */
+  flush(): void {
     if (this.closed) return;
     const ready = this.#ready;
     if (ready.length > 0 && !this.output.blocked && this.#sendWindow > 0) {
@@ -199,7 +207,6 @@ export class Http2ClientSession implements FrameSink {
       }
     }
     this.output.flush();
-    if (this.#ready.length > 0 && !this.output.blocked && this.#sendWindow > 0) this.output.schedule();
   }
 
   // Reading.

@@ -124,6 +124,11 @@ export class Lane implements ClientReceiver {
     return true;
   }
 
+  /** What is queued leaves now, as far as the connection takes it. */
+  flush(): void {
+    if (this.#roomWanted) this.#session?.flush();
+  }
+
   /** The member was just heard of: a pause between attempts to reach it ends. */
   kick(): void {
     if (this.#state !== "waiting") return;

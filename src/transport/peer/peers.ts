@@ -109,6 +109,13 @@ class HttpPeers implements PeerTransport, PortHost {
     return all;
   }
 
+  flush(): void {
+    for (const { urgent, bulk } of this.#peers.values()) {
+      urgent.flush();
+      bulk.flush();
+    }
+  }
+
   fetchPiece(from: MemberId, name: string, offset: number, bytesMax: number): Promise<Uint8Array> {
     const peer = this.#peers.get(from);
     if (peer === undefined) return Promise.reject(new Error(`${hexId(from)} is no member`));
