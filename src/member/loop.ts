@@ -5,9 +5,10 @@
 import type { Raft } from "../consensus/raft";
 import type { ConfirmedRead, Entry, HardState, Message, Ready, SnapshotPosition } from "../consensus/types";
 import { assert } from "../assert";
-import type { LogIndex } from "../ids";
+import type { LogIndex, MemberId } from "../ids";
 import { LogFullError } from "../storage/wal/errors";
 import type { DurableLog, LogBatch } from "../storage/wal/types";
+import { CommitNews } from "./commit-news";
 import { OlderEntries } from "./older-entries";
 import type { Clock, Peers } from "./ports";
 
@@ -58,6 +59,7 @@ export class ConsensusLoop {
   readonly #clock: Clock;
   readonly #peers: Peers;
   readonly #host: LoopHost;
+  readonly #news: CommitNews;
   #scheduled = false;
   /** Something was sent that others wait for, and something follows that would hold it up. */
   #flushDue = false;
@@ -78,6 +80,7 @@ export class ConsensusLoop {
     this.#clock = clock;
     this.#peers = peers;
     this.#host = host;
+    this.#news = new CommitNews(clock, (messages) => peers.send(messages));
     this.#olderEntries = new OlderEntries(raft, log, clock, () => this.wake());
   }
 
@@ -101,6 +104,7 @@ export class ConsensusLoop {
   /** No further turn begins; batches already handed to the log still become durable. */
   stop(): void {
     this.#stopped = true;
+    this.#news.stop();
   }
 
   readonly #turn = (): void => {
@@ -121,9 +125,19 @@ export class ConsensusLoop {
     }
   };
 
+  /** A member asked for something for which it waits until entries are committed. */
+  asked(by: MemberId): void {
+    this.#news.asked(by);
+  }
+
+  #send(messages: readonly Message[]): void {
+    const now = this.#news.sift(messages);
+    if (now.length > 0) this.#peers.send(now);
+  }
+
   #take(ready: Ready): void {
     if (ready.stateChanged) this.#host.stateChanged();
-    if (ready.sendNow.length > 0) this.#peers.send(ready.sendNow);
+    if (ready.sendNow.length > 0) this.#send(ready.sendNow);
     if (ready.persist !== undefined) {
       const pending = {
         batch: { entries: ready.entries, hardState: ready.hardState ?? this.#lazyHardState },
@@ -136,7 +150,7 @@ export class ConsensusLoop {
       if (!this.#logIsFull) this.#append(pending);
     } else {
       this.#lazyHardState = ready.hardState ?? this.#lazyHardState;
-      if (ready.sendAfterPersist.length > 0) this.#peers.send(ready.sendAfterPersist);
+      if (ready.sendAfterPersist.length > 0) this.#send(ready.sendAfterPersist);
     }
     if (ready.install !== undefined) this.#host.install(ready.install);
     if (ready.snapshotWanted) this.#host.snapshotWanted();
@@ -186,7 +200,7 @@ export class ConsensusLoop {
       for (const waiting of this.#unpersisted) this.#append(waiting);
     }
     if (pending.sendAfterPersist.length > 0) {
-      this.#peers.send(pending.sendAfterPersist);
+      this.#send(pending.sendAfterPersist);
       this.#flushDue = true;
     }
     if (pending.persist !== undefined) this.#raft.persisted(pending.persist);

@@ -310,6 +310,7 @@ export class Member {
     if (this.#stopping || !this.#others.hears(message)) return;
     try {
       this.snapshots.receive(message);
+      if (message.kind === "propose" || message.kind === "read-index") this.#loop.asked(message.from);
       this.#exchange.receive(message);
     } catch (error) {
       this.#fatal(error);
