@@ -67,6 +67,18 @@ describe("news that entries are committed", () => {
     expect(later).toEqual([append(3n, 5, 5)]);
   });
 
+  test("wait the whole moment, however shortly before others were made needless", () => {
+    const { news, later, pass } = setUp();
+    news.sift([append(2n, 5, 5)]);
+    pass(0.6);
+    news.sift([append(2n, 5, 5, 1)]);
+    news.sift([append(2n, 6, 6)]);
+    pass(0.6);
+    expect(later).toEqual([]);
+    pass(0.6);
+    expect(later).toEqual([append(2n, 6, 6)]);
+  });
+
   test("newer news take the place of older ones, which do not wait any longer for that", () => {
     const { news, later, pass } = setUp();
     news.sift([append(2n, 5, 5)]);

@@ -48,12 +48,19 @@ export class CommitNews {
       else now.push(message);
     }
     if (this.#held.size > 0) this.#cancel ??= this.#clock.after(holdMs, () => this.#release());
+    else this.#forgetTimer();
     return now;
   }
 
   stop(): void {
-    this.#cancel?.();
+    this.#forgetTimer();
     this.#held.clear();
+  }
+
+  /** One that is left would cut the next news' wait short. */
+  #forgetTimer(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
   }
 
   #waits(member: MemberId): boolean {
