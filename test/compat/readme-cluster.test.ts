@@ -1,7 +1,7 @@
 /** The README's clusters: the block for one machine runs as it stands there, unit and manifest are read by the real parser. */
 import { expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parse as parseYaml } from "yaml";
 import { parseCommandLine } from "../../src/command/options";
@@ -72,7 +72,10 @@ test.skipIf(calibrating)(
       .map((port, position) => `PORT_${(position >> 1) + 1}_${position % 2 === 0 ? 79 : 80}=${port}`)
       .join("\n");
     const { code, output } = await run(`${chosen}\n${script}`, folder, 60_000);
-    expect({ code, output }).toMatchObject({ code: 0 });
+    if (code !== 0) {
+      const logs = readdirSync(folder).filter((name) => name.endsWith(".log"));
+      throw new Error([output, ...logs.map((name) => readFileSync(join(folder, name), "utf8"))].join("\n"));
+    }
     expect(output).toContain("OK\n");
     const [status, members] = [
       output.split("\n").filter((line) => /3\.6\.0/.test(line)),

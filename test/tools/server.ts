@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { type AddressInfo, createServer, type Server as NetServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureEtcd } from "./etcd";
@@ -56,19 +56,26 @@ process.on("exit", (code) => {
 
 /** Ports that nothing listens on at the moment. */
 export async function freePorts(count: number): Promise<number[]> {
-  const listeners = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const listener = createServer();
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      listener.once("error", reject);
-      listener.listen(0, "127.0.0.1", resolve);
-      await promise;
-      return listener;
-    }),
-  );
+  const listeners: NetServer[] = [];
+  while (listeners.length < count) {
+    const listener = await listenOn(lowestFreePort + Math.floor(Math.random() * freePortCount));
+    if (listener !== undefined) listeners.push(listener);
+  }
   const ports = listeners.map((listener) => (listener.address() as AddressInfo).port);
   await Promise.all(listeners.map((listener) => new Promise((resolve) => listener.close(resolve))));
   return ports;
+}
+
+/** Below the range from which the system takes the ports of outgoing connections: those would get in between. */
+const lowestFreePort = 12_000;
+const freePortCount = 20_000;
+
+async function listenOn(port: number): Promise<NetServer | undefined> {
+  const listener = createServer();
+  const { promise, resolve } = Promise.withResolvers<NetServer | undefined>();
+  listener.once("error", () => resolve(undefined));
+  listener.listen(port, "127.0.0.1", () => resolve(listener));
+  return promise;
 }
 
 /** The environment without what configures a server: variables that steer the tests are not for it. */
