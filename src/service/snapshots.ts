@@ -75,17 +75,22 @@ export class Snapshots {
     return this.#ask(member, { ask: "take" }, longCallTimeoutMs) as Promise<SnapshotInfo>;
   }
 
-  /** Those of all members that answer, newest first. */
-  async list(): Promise<{ readonly snapshots: readonly SnapshotInfo[]; readonly silent: readonly string[] }> {
+  /** Those of all members that answer, newest first. Members that `silentNow` names are not asked. */
+  async list(
+    timeoutMs = shortCallTimeoutMs,
+    silentNow: (member: string) => boolean = () => false,
+  ): Promise<{ readonly snapshots: readonly SnapshotInfo[]; readonly silent: readonly string[] }> {
     const silent: string[] = [];
     const lists = await Promise.all(
       this.#member.state.members().map(async ({ ID }) => {
+        const id = hexId(ID).padStart(16, "0");
         try {
-          return (await this.#ask(ID, { ask: "list" }, shortCallTimeoutMs)) as SnapshotInfo[];
+          if (!silentNow(id)) return (await this.#ask(ID, { ask: "list" }, timeoutMs)) as SnapshotInfo[];
         } catch {
-          silent.push(hexId(ID).padStart(16, "0"));
-          return [];
+          // Silent, too.
         }
+        silent.push(id);
+        return [];
       }),
     );
     const snapshots = lists.flat().sort((a, b) => b.takenAtMs - a.takenAtMs || (a.name < b.name ? -1 : 1));
@@ -98,8 +103,8 @@ export class Snapshots {
   }
 
   /** Undefined when there is none of this name. */
-  async info(name: string): Promise<SnapshotInfo | undefined> {
-    const info = await this.#ask(this.#ownerOf(name), { ask: "info", name }, shortCallTimeoutMs);
+  async info(name: string, timeoutMs = shortCallTimeoutMs): Promise<SnapshotInfo | undefined> {
+    const info = await this.#ask(this.#ownerOf(name), { ask: "info", name }, timeoutMs);
     return (info as SnapshotInfo | null) ?? undefined;
   }
 

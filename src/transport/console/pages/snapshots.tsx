@@ -21,6 +21,20 @@ const trail = [{ text: "Snapshots", href: "/ui/snapshots" }] as const;
 /** First levels that are compared. */
 const levelsMax = 30;
 
+/** A page does not wait longer for a member. */
+const patienceMs = 1_500;
+/** A member whose figures are older is not asked at all. */
+const freshMs = 3_000;
+
+/** Snapshots of the members that answer now. */
+function listOf({ services }: PageRequest): ReturnType<typeof services.snapshots.list> {
+  const { members, self } = services.status.view();
+  const silent = new Set(
+    members.filter(({ id, ageMs }) => id !== self && (ageMs ?? Infinity) > freshMs).map(({ id }) => id),
+  );
+  return services.snapshots.list(patienceMs, (id) => silent.has(id));
+}
+
 /** Members by id, with the names that people gave them. */
 function namesOf({ services }: PageRequest): ReadonlyMap<string, string> {
   return new Map(services.status.view().members.map(({ id, name }) => [id, name === "" ? id : name]));
@@ -32,7 +46,7 @@ const snapshots: Page = {
   live: true,
   async render(request): Promise<PageContent> {
     const { services, nowMs, query } = request;
-    const { snapshots: all, silent } = await services.snapshots.list();
+    const { snapshots: all, silent } = await listOf(request);
     const names = namesOf(request);
     const view = services.status.view();
     const job = services.jobs.get(query.text("job") ?? "");
@@ -151,7 +165,7 @@ function Moment({ atMs }: { readonly atMs: number }): Html {
 }
 
 async function infoOf({ path, services }: PageRequest): Promise<SnapshotInfo> {
-  const info = await services.snapshots.info(path["name"] ?? "");
+  const info = await services.snapshots.info(path["name"] ?? "", patienceMs);
   if (info === undefined)
     throw new Problem("not-found", "There is no such snapshot.", {
       fix: "It may have been deleted; the list shows those that are left.",
@@ -355,7 +369,7 @@ const deleteSnapshotPage: Page = {
   section: "snapshots",
   async render(request): Promise<PageContent> {
     const info = await infoOf(request);
-    const { snapshots: all } = await request.services.snapshots.list();
+    const { snapshots: all } = await listOf(request);
     const newer = all.filter(
       ({ takenAtMs, name }) => takenAtMs >= info.takenAtMs && name !== info.name,
     ).length;
