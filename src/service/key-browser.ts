@@ -11,9 +11,9 @@ export type { ListedKey, ListedPrefix, ListedRow, ListingQuery } from "../state/
 const sliceVisitsMax = 2_000;
 /** Keys that one page may look at, and the time that it may take, before it says how far it came. */
 const pageVisitsMax = 100_000;
-const pageMs = 50;
+const pageMs = 30;
 /** A page looks at so many keys however long that takes. */
-const pageVisitsMin = 20_000;
+const pageVisitsMin = 15_000;
 /** Pages that are put together at the same time; more wait. */
 const pagesMax = 4;
 /** How long a page waits for the leader before it shows what this member holds. */

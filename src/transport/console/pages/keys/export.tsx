@@ -23,18 +23,19 @@ export const exportKeys: Page = {
   async render(request): Promise<PageContent | Answer> {
     const { query, services } = request;
     const prefix = queryBytes(query, "prefix") ?? new Uint8Array(0);
-    const revision = query.number("rev") ?? services.store.revision;
+    const asked = query.number("rev");
+    const revision = asked ?? services.store.revision;
     const format = query.text("format");
     if (format === "json" || format === "ndjson") return download(request, prefix, revision, format);
     if (format !== undefined) throw new Problem("bad-parameter", "The format is json or ndjson.");
     const fresh = await services.browser.confirm();
-    const range = prefixRange(prefix);
-    const count = await countKeys(services, range, revision);
+    // Keys of the past would have to be walked over to be counted.
+    const count = asked === undefined ? await countKeys(services, prefixRange(prefix)) : undefined;
     const href = (name: string): string =>
       address("/ui/keys/export", { ...parameter("prefix", prefix), rev: revision, format: name });
     const secrets = kubernetesPart(prefix) === "secret" || coversSecrets(prefix);
     return {
-      title: `Export ${plural(count, "key")}`,
+      title: count === undefined ? "Export keys" : `Export ${plural(count, "key")}`,
       trail: [{ text: "Keys", href: keysHref(placeOf(query, undefined)) }],
       body: (
         <>

@@ -84,7 +84,7 @@ export const keys: Page = {
           )}
           {!fresh && <StaleNotice request={request} />}
           <Filter place={place} />
-          <Head place={place} page={page} count={count} off={off} />
+          <Head place={place} count={count} off={off} />
           {place.find.length > 0 && <Progress place={place} page={page} count={count} passed={passed} />}
           {lines.length === 0 ? (
             <Nothing request={request} place={place} page={page} count={count} />
@@ -212,12 +212,10 @@ function Filter({ place }: { readonly place: KeysPlace }): Html {
 
 function Head({
   place,
-  page,
   count,
   off,
 }: {
   readonly place: KeysPlace;
-  readonly page: KeyPage;
   readonly count: number | undefined;
   readonly off: string | undefined;
 }): Html {
@@ -249,11 +247,7 @@ function Head({
         {place.find.length > 0 ? "search" : place.delimiter.length === 0 ? "flat list" : "by level"}
       </p>
       <div class="actions">
-        <LinkButton
-          href={address("/ui/keys/export", { ...more, rev: place.revision ?? page.at })}
-          kind="quiet"
-          icon="download"
-        >
+        <LinkButton href={address("/ui/keys/export", { ...more, ...at(place) })} kind="quiet" icon="download">
           Export
         </LinkButton>
         <LinkButton href={address("/ui/keys/copy", more)} kind="quiet" icon="copy" reason={off}>
