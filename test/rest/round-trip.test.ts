@@ -2,6 +2,7 @@
  * Keys of arbitrary bytes and values up to the limit come back as they went in, through every route that takes them.
  * KEELSON_REST_KEYS keys go through about nine requests each.
  */
+import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { SeededRng } from "../../src/rng";
 import { at, RestHarness } from "./harness";
@@ -111,6 +112,53 @@ function field(name: string, bytes: Buffer, rng: SeededRng): Record<string, stri
     ? { [name]: bytes.toString("utf8") }
     : { [`${name}64`]: coded(bytes, rng) };
 }
+
+/** Puts and gets over one connection, byte by byte as written here; resolves with the status and body of both. */
+function overSocket(target: string, value: Buffer): Promise<{ status: number; body: Buffer }[]> {
+  const head = (method: string, more: string): string =>
+    `${method} /api/v1${target} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`;
+  const chunks: Buffer[] = [];
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(new URL(store.url).port), "127.0.0.1", () => {
+      socket.write(head("PUT", `Content-Length: ${value.length}\r\n`));
+      socket.write(value);
+      socket.write(head("GET", "Connection: close\r\n"));
+    });
+    socket.on("error", reject);
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+    socket.on("close", () => {
+      let rest = Buffer.concat(chunks);
+      const answers: { status: number; body: Buffer }[] = [];
+      while (rest.length > 0) {
+        const end = rest.indexOf("\r\n\r\n") + 4;
+        const text = rest.toString("latin1", 0, end);
+        const bytes = Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1]);
+        answers.push({ status: Number(text.slice(9, 12)), body: rest.subarray(end, end + bytes) });
+        rest = rest.subarray(end + bytes);
+      }
+      resolve(answers);
+    });
+  });
+}
+
+test("keys of any bytes and values of any size survive the way over a socket", async () => {
+  const rng = new SeededRng(seed + 1);
+  for (let round = 0; round < keys / 7; round++) {
+    const key = someKey(rng);
+    const value = someValue(rng);
+    const path = pathOf(key, rng);
+    for (const route of [`/kv64/${coded(key, rng)}`, ...(path === undefined ? [] : [`/kv/${path}`])]) {
+      const where = `seed ${seed}, round ${round}, ${value.length} bytes, ${route.slice(0, 200)}`;
+      const [put, got] = await overSocket(route, value);
+      expect([where, put!.status < 300, got!.status, Buffer.compare(got!.body, value)]).toEqual([
+        where,
+        true,
+        200,
+        0,
+      ]);
+    }
+  }
+}, 120_000);
 
 test("keys of any bytes and values of any size survive every route", async () => {
   const rng = new SeededRng(seed);

@@ -91,6 +91,8 @@ export class NodeRequest implements PlainRequest {
 /** The node:http side of one API and its explorer. */
 export class RestDoor implements RestHandler, BodyBudget {
   heldBytes = 0;
+  /** Ends with the answer to the newest request of a connection. */
+  readonly #last = new WeakMap<object, Promise<void>>();
 
   constructor(
     readonly api: RestApi,
@@ -106,9 +108,19 @@ export class RestDoor implements RestHandler, BodyBudget {
     );
   }
 
+  /** One after the other on a connection: what was sent behind a write sees that write (RFC 9112, section 9.3.2). */
   async handle(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const request = new NodeRequest(message, response, this);
-    await send(message, response, await this.#answer(request));
+    const { socket } = message;
+    const before = this.#last.get(socket);
+    const { promise, resolve: answered } = Promise.withResolvers<void>();
+    this.#last.set(socket, promise);
+    try {
+      await before;
+      const request = new NodeRequest(message, response, this);
+      await send(message, response, await this.#answer(request));
+    } finally {
+      answered();
+    }
   }
 
   #answer(request: NodeRequest): Promise<Answer> | Answer {
