@@ -217,6 +217,24 @@ test("history compares any two revisions and restores one as a new revision", as
   expect((await visitor.get(`/ui/keys?rev=${first}`)).status).toBe(410);
 });
 
+test("a leased key says how long it has, and keeps its lease through an edit", async () => {
+  const granted = await server.ask("POST", "/leases", { body: { ttl: 600 } });
+  const { id } = granted.json as { readonly id: string };
+  expect((await server.ask("PUT", `/kv/leased?lease=${id}`, { body: Buffer.from("1") })).status).toBe(201);
+  const page = await visitor.get("/ui/key?k=leased");
+  expect(page.text).toMatch(new RegExp(`${id} vanishes in (?:10|9) min`));
+  const edit = await visitor.get("/ui/key/edit?k=leased");
+  const preview = await visitor.submit(edit.form("/ui/key/preview"), { value: "2" });
+  expect(preview.text).toContain("It stays attached to its lease");
+  await visitor.submit(preview.form("/ui/key/save"));
+  expect((await server.ask("GET", "/kv/leased")).headers["keelson-lease"]).toBe(id);
+  const again = await visitor.get("/ui/key/edit?k=leased");
+  const loose = await visitor.submit(again.form("/ui/key/preview"), { "keep-lease": undefined });
+  expect(loose.text).toContain("It is detached from its lease");
+  await visitor.submit(loose.form("/ui/key/save"));
+  expect((await server.ask("GET", "/kv/leased")).headers["keelson-lease"]).toBeUndefined();
+});
+
 test("hostile keys and values are shown as what they are", async () => {
   const keys = [
     "evil/<script>alert(1)</script>",

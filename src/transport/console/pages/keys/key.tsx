@@ -1,6 +1,8 @@
 /** One key: its value in the view that fits it, what is known of it, and what can be done with it. */
 import type { KeyValue } from "../../../../proto/gen/etcd/kv_pb";
 import { isUtf8 } from "node:buffer";
+import { create } from "@bufbuild/protobuf";
+import { LeaseTimeToLiveRequestSchema } from "../../../../proto/gen/etcd/rpc_pb";
 import { hex16 } from "../../../rest/key-json";
 import { Problem } from "../../../rest/problem";
 import { Empty, NoticeBox } from "../../components/boxes";
@@ -10,7 +12,7 @@ import { Icon } from "../../components/icon";
 import { Amount, Bytes, Commands, CopyButton, Fact, Facts, Time } from "../../components/values";
 import type { Html } from "../../html";
 import type { Page, PageContent, PageRequest } from "../../page";
-import { bytesOf, countOf } from "../../text";
+import { bytesOf, countOf, spanOf, written } from "../../text";
 import { decode, naturalView, viewNames, viewTitles, type ViewName } from "../../values/decoders";
 import { plainLine } from "../../values/visible";
 import { PastBanner, refusalOf, StaleNotice } from "./banners";
@@ -81,7 +83,11 @@ export const keyPage: Page = {
             <Missing keyBytes={key} past={revision !== undefined} off={off} />
           ) : (
             <>
-              <About request={request} kv={kv} />
+              <About
+                request={request}
+                kv={kv}
+                left={revision === undefined && fresh ? await secondsLeft(request, kv) : undefined}
+              />
               {hidden ? <Hidden keyBytes={key} past={past} /> : await valueOf(request, kv, past)}
             </>
           )}
@@ -164,7 +170,37 @@ function Missing({
   );
 }
 
-function About({ request, kv }: { readonly request: PageRequest; readonly kv: KeyValue }): Html {
+/** How long a lease must be silent about itself before the page goes on without it. */
+const leaseWaitMs = 800;
+
+/** Seconds that are left of a key's lease, as the leader says; undefined when nobody says so in time. */
+async function secondsLeft({ services }: PageRequest, { lease }: KeyValue): Promise<bigint | undefined> {
+  if (lease === 0n) return undefined;
+  const asked = services.lease.leaseTimeToLive(create(LeaseTimeToLiveRequestSchema, { ID: lease })).then(
+    ({ TTL }) => TTL,
+    () => undefined,
+  );
+  const patience = new Promise<undefined>((resolve) => setTimeout(resolve, leaseWaitMs));
+  return Promise.race([asked, patience]);
+}
+
+function leaseWords({ lease }: KeyValue, left: bigint | undefined): string {
+  if (lease === 0n) return "stays until it is deleted";
+  if (left === undefined) return "vanishes with its lease";
+  return left < 0n
+    ? "its lease is over"
+    : `vanishes in ${written(spanOf(Number(left) * 1_000))} unless kept alive`;
+}
+
+function About({
+  request,
+  kv,
+  left,
+}: {
+  readonly request: PageRequest;
+  readonly kv: KeyValue;
+  readonly left: bigint | undefined;
+}): Html {
   const { history } = request.services;
   const when = (revision: bigint): Html => {
     const timeMs = history.timeOf(revision);
@@ -189,7 +225,7 @@ function About({ request, kv }: { readonly request: PageRequest; readonly kv: Ke
       </Fact>
       <Fact label="Changed at revision">{when(kv.modRevision)}</Fact>
       <Fact label="Created at revision">{when(kv.createRevision)}</Fact>
-      <Fact label="Lease" help={kv.lease === 0n ? "stays until it is deleted" : "vanishes with its lease"}>
+      <Fact label="Lease" help={leaseWords(kv, left)}>
         {kv.lease === 0n ? "none" : <code>{hex16(kv.lease)}</code>}
       </Fact>
     </Facts>
