@@ -11,8 +11,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: "src/member/loop.ts",
-        find: "if (ready.sendNow.length > 0) this.#peers.send(ready.sendNow);",
-        replace: "this.#peers.send([...ready.sendNow, ...ready.sendAfterPersist]);",
+        find: "if (ready.sendNow.length > 0) this.#send(ready.sendNow);",
+        replace: "this.#send([...ready.sendNow, ...ready.sendAfterPersist]);",
       },
     ],
   },
@@ -197,9 +197,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     patches: [
       {
         file: "src/member/lease-keeper.ts",
-        find: "const seconds = rest > 0 ? rest : lease.ttlSeconds;",
+        find: "const seconds = remainingSeconds > 0 ? remainingSeconds : ttlSeconds;",
         replace:
-          "const seconds = (rest > 0 ? rest : lease.ttlSeconds) / 2 - this.#electionTimeoutMs / 1_000;",
+          "const seconds = (remainingSeconds > 0 ? remainingSeconds : ttlSeconds) / 2 - this.#electionTimeoutMs / 1_000;",
       },
     ],
   },
