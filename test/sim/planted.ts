@@ -34,11 +34,16 @@ export function changedFiles(bug: PlantedBug): Map<string, string> {
   return texts;
 }
 
-/** From now on, whoever loads the files of this bug gets them with it. */
-export function plant(name: string): void {
+/** The changed texts of a bug's files; throws when there is no such bug, or a snippet of it has moved. */
+export function changesOf(name: string): Map<string, string> {
   const bug = plantedBugs.find((one) => one.name === name);
   if (bug === undefined) throw new Error(`no bug is called ${JSON.stringify(name)}`);
-  const texts = changedFiles(bug);
+  return changedFiles(bug);
+}
+
+/** From now on, whoever loads the files of this bug gets them with it. */
+export function plant(name: string): void {
+  const texts = changesOf(name);
   plugin({
     name: `planted bug: ${name}`,
     setup(build) {

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import type { RunResult } from "./simulation";
+import { changesOf } from "./planted";
 import type { SeedRequest } from "./worker";
 
 export interface SeedResult extends RunResult {
@@ -28,6 +29,8 @@ const seedMsMax = 180_000;
 export async function runPool({ workers, planted, seeds, done }: PoolOptions): Promise<void> {
   const queue = seeds[Symbol.iterator]();
   let enough = false;
+  // A worker that could not plant its bug would die, which must not pass for having caught it.
+  if (planted !== undefined) changesOf(planted);
   const work = async (): Promise<void> => {
     const child = spawn(
       process.execPath,
