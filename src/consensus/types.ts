@@ -91,12 +91,6 @@ export interface ConfirmedRead {
   readonly index: LogIndex;
 }
 
-/**
- * What the driver must do, in this order of durability: persist `hardState` and `entries` (one batch, one sync);
- * send `sendNow` at any time, also before the sync; send `sendAfterPersist` only once the batch is on disk, then
- * call `persisted`. `committed` entries may be applied at once: they are durable on a quorum and in the own log.
- * A new Ready may be taken while older batches are being written.
- */
 /** Entries [low, high), as many as `bytesMax` holds, and at least one. */
 export interface WantedRange {
   readonly low: LogIndex;
@@ -106,6 +100,12 @@ export interface WantedRange {
   readonly forApply: boolean;
 }
 
+/**
+ * What the driver must do, in this order of durability: persist `hardState` and `entries` (one batch, one sync);
+ * send `sendNow` at any time, also before the sync; send `sendAfterPersist` only once the batch is on disk, then
+ * call `persisted`. `committed` entries may be applied at once: they are durable on a quorum and in the own log.
+ * A new Ready may be taken while older batches are being written.
+ */
 export interface Ready {
   /**
    * Goes into the same batch as `entries`. When `mustSync` is false only its commit index moved, which may be
