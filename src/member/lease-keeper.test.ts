@@ -405,6 +405,24 @@ describe("checkpoints", () => {
     expect(keeper.renew(1n)).toBe("checkpointed");
   });
 
+  test("L10 no rest is recorded while a clearing is under way, however long that takes", () => {
+    const { clock, keeper, rests } = setUp();
+    keeper.promote(1, found([{ id: 1n, ttlSeconds: 2_000 }]));
+    clock.pass(301_000);
+    expect(rests).toHaveLength(1);
+    keeper.checkpointed(1n, rests[0]![0]!.remainingSeconds);
+    keeper.clearing(1n);
+    keeper.clearing(1n);
+    clock.pass(300_000);
+    keeper.checkpointed(1n, 0);
+    expect(keeper.renew(1n)).toBe(2_000);
+    clock.pass(301_000);
+    expect(rests).toHaveLength(1);
+    keeper.checkpointed(1n, 0);
+    clock.pass(301_000);
+    expect(rests).toHaveLength(2);
+  });
+
   test("L9 L10 renewals in time keep a lease from being recorded", () => {
     const { clock, keeper, rests } = setUp();
     keeper.promote(1, found([]));

@@ -58,8 +58,8 @@ export interface LeaseKeeperOptions {
    * {@link LeaseKeeper.revoked}.
    */
   readonly expired: (ids: readonly LeaseId[], term: Term) => void;
-  /** Propose a LeaseCheckpoint; absent: no rests are recorded. */
-  readonly checkpoint?: (rests: readonly LeaseRest[]) => void;
+  /** Propose a LeaseCheckpoint, in this term only; absent: no rests are recorded. */
+  readonly checkpoint?: (rests: readonly LeaseRest[], term: Term) => void;
   readonly checkpointIntervalMs?: number;
 }
 
@@ -68,8 +68,8 @@ export interface LeaseKeeperOptions {
  * - "unknown": no such lease.
  * - "expired": its time is over and its revoke under way. Wait with {@link LeaseKeeper.settled} and answer TTL 0
  *   when it says "revoked".
- * - "checkpointed": a recorded rest must first be cleared. Propose a checkpoint of 0, wait for its apply, and
- *   renew again.
+ * - "checkpointed": a recorded rest must first be cleared. Tell {@link LeaseKeeper.clearing}, propose a checkpoint of
+ *   0, in this term only, wait for its apply, and renew again.
  * - "notLeader": ask the leader.
  */
 export type Renewal = number | "unknown" | "expired" | "checkpointed" | "notLeader";
@@ -84,6 +84,8 @@ interface Lease {
   checkpointEntryAtMs: number;
   /** A recorded rest, or one proposed to be: a renewal must clear it first. */
   recorded: boolean;
+  /** Checkpoints of 0 that were proposed and not applied: another record behind one would undo it unseen. */
+  clearings: number;
   /** Its time is over and a revoke wanted. */
   due: boolean;
   gone: boolean;
@@ -241,8 +243,19 @@ export class LeaseKeeper {
     const lease = this.#leases.get(id);
     if (lease === undefined) return;
     lease.recorded = remainingSeconds > 0;
+    if (lease.recorded) return;
+    lease.clearings = Math.max(0, lease.clearings - 1);
     // Cleared for a renewal, which must not find the next record on its way already.
-    if (!lease.recorded) this.#planCheckpoint(lease, this.#clock.monotonicMs());
+    this.#planCheckpoint(lease, this.#clock.monotonicMs());
+  }
+
+  /**
+   * A checkpoint of 0 is about to be proposed. No rest of this lease is recorded until it is applied; never, in this
+   * term, if it gets lost: then a later leader gives more time, not less.
+   */
+  clearing(id: LeaseId): void {
+    const lease = this.#leases.get(id);
+    if (lease !== undefined) lease.clearings++;
   }
 
   /** Gives a lease its full time again, counted from now. */
@@ -287,6 +300,7 @@ export class LeaseKeeper {
       checkpointAtMs: Infinity,
       checkpointEntryAtMs: Infinity,
       recorded,
+      clearings: 0,
       due: false,
       gone: false,
       askedAtMs: 0,
@@ -369,7 +383,8 @@ export class LeaseKeeper {
   }
 
   #recordRests(nowMs: number): void {
-    if (this.#checkpoint === undefined) return;
+    const term = this.#term;
+    if (this.#checkpoint === undefined || term === undefined) return;
     let rests: LeaseRest[] = [];
     for (;;) {
       const entry = this.#checkpoints.popDue(nowMs);
@@ -384,14 +399,15 @@ export class LeaseKeeper {
       }
       const remainingSeconds = Math.ceil((lease.deadlineMs - nowMs) / 1_000);
       this.#planCheckpoint(lease, nowMs);
-      if (lease.due || remainingSeconds <= 0 || remainingSeconds >= lease.ttlSeconds) continue;
+      if (lease.due || lease.clearings > 0) continue;
+      if (remainingSeconds <= 0 || remainingSeconds >= lease.ttlSeconds) continue;
       lease.recorded = true;
       rests.push({ id: lease.id, remainingSeconds });
       if (rests.length < checkpointBatchMax) continue;
-      this.#checkpoint(rests);
+      this.#checkpoint(rests, term);
       rests = [];
     }
-    if (rests.length > 0) this.#checkpoint(rests);
+    if (rests.length > 0) this.#checkpoint(rests, term);
   }
 
   /** Drops outdated entries before they outnumber the leases. */

@@ -186,3 +186,51 @@ test("L11 an id that was granted anew while its renewal was proven is told the n
   release();
   expect(cluster.clock.settle(answer)).toBe(5);
 });
+
+/** A cluster with a lease of twenty minutes, and its leader, a moment before the first record of the lease's rest. */
+function aboutToRecord(): { readonly cluster: Cluster; readonly leader: Member } {
+  const cluster = granted(1_200, { leaseCheckpoints: true });
+  const leader = cluster.leader();
+  cluster.until(() => leader.leases.remaining(id)! <= 900_100, 400_000);
+  return { cluster, leader };
+}
+
+/** The leader is lost: what has the next one left of the lease? */
+function leftUnderNext(cluster: Cluster): number {
+  cluster.crash(cluster.node(cluster.leader().id));
+  const next = cluster.leader();
+  cluster.until(() => next.leases.leading);
+  return cluster.clock.settle(next.leaseTimeToLive(id))!.remainingSeconds;
+}
+
+test("L10 a rest that a deposed leader wanted recorded does not shorten a renewal by the next one", () => {
+  const { cluster, leader: old } = aboutToRecord();
+  const others = cluster.followers();
+  cluster.network.part(
+    [old.id],
+    others.map((member) => member.id),
+  );
+  cluster.clock.run(600);
+  expect(old.counters().proposalsPending).toBe(1);
+  cluster.until(() => others.some((member) => member.leases.leading));
+  const next = others.find((member) => member.leases.leading)!;
+  expect(cluster.clock.settle(renewed(next))).toBe(1_200);
+  cluster.network.heal();
+  cluster.until(() => old.counters().proposalsPending === 0);
+  expect(leftUnderNext(cluster)).toBeGreaterThan(1_190);
+});
+
+test("L10 no rest is recorded between the clearing of one and the renewal that wanted it", () => {
+  const { cluster, leader } = aboutToRecord();
+  cluster.clock.run(1_000);
+  expect(leader.state.lease(id)!.remainingTtlSeconds).toBe(900);
+  // The clearing waits for the disks while the next rest becomes due.
+  cluster.until(() => leader.leases.remaining(id)! <= 600_100, 400_000);
+  const release = cluster.running().map((member) => cluster.node(member.id).world.holdSyncs());
+  const answer = renewed(leader);
+  cluster.clock.run(900);
+  for (const go of release) go();
+  expect(cluster.clock.settle(answer)).toBe(1_200);
+  cluster.clock.run(100);
+  expect(leftUnderNext(cluster)).toBeGreaterThan(1_190);
+});

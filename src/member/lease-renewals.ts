@@ -4,7 +4,7 @@
  * every lease its whole time again, but one that took over before does not know of the renewal.
  */
 import { refusals, refuse, StoreError } from "../errors";
-import { type LeaseId, type MemberId, noMember } from "../ids";
+import { type LeaseId, type MemberId, noMember, type Term } from "../ids";
 import type { StateMachine } from "../state/state-machine";
 import type { LeaseKeeper, Renewal } from "./lease-keeper";
 import { PeerCallError, type PeerCalls } from "./peer-calls";
@@ -27,8 +27,8 @@ export interface LeaseRenewalsParts {
   /** Nobody else votes, so nobody else can lead. */
   readonly alone: () => boolean;
   readonly linearizable: () => Promise<void>;
-  /** Proposes that the recorded rest of a lease be cleared; resolves when that is applied. */
-  readonly clearRest: (id: LeaseId) => Promise<unknown>;
+  /** Proposes, in this term only, that the recorded rest of a lease be cleared; resolves when that is applied. */
+  readonly clearRest: (id: LeaseId, term: Term) => Promise<unknown>;
   readonly requestTimeoutMs: number;
   readonly electionTimeoutMs: number;
 }
@@ -186,6 +186,7 @@ export class LeaseRenewals {
   async #renewHere(id: LeaseId): Promise<number> {
     const { keeper, linearizable, clearRest } = this.#parts;
     const { term } = keeper;
+    if (term === undefined) throw refuse("notLeader");
     let outcome: Renewal = keeper.renew(id);
     if (outcome === "unknown") {
       // The grant may be committed and not yet applied here.
@@ -194,10 +195,11 @@ export class LeaseRenewals {
     }
     // Another record may come between clearing one and renewing.
     while (outcome === "checkpointed") {
-      await clearRest(id);
+      keeper.clearing(id);
+      await clearRest(id, term);
       outcome = keeper.renew(id);
     }
-    if (term === undefined || keeper.term !== term || outcome === "notLeader") throw refuse("notLeader");
+    if (keeper.term !== term || outcome === "notLeader") throw refuse("notLeader");
     if (outcome === "unknown") return 0;
     if (outcome === "expired") {
       // Only an applied revoke makes 0 true: a new leader would give the lease its time again.

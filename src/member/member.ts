@@ -164,7 +164,11 @@ export class Member {
       progressIntervalMs: options.watchProgressIntervalMs,
       jitter: () => ports.rng.below(1_000_000) / 1_000_000,
     });
-    this.leases = leaseKeeperOf(options, clock, (operation) => void this.#proposeQuietly(operation));
+    this.leases = leaseKeeperOf(
+      options,
+      clock,
+      (operation, term) => void this.#proposeQuietly(operation, term),
+    );
     this.#renewals = new LeaseRenewals({
       keeper: this.leases,
       state,
@@ -173,7 +177,7 @@ export class Member {
       leader: () => this.#leader,
       alone: () => this.#alone,
       linearizable: () => this.linearizable(),
-      clearRest: (id) => this.write(recordRests([{ id, remainingSeconds: 0 }])),
+      clearRest: (id, term) => this.propose(recordRests([{ id, remainingSeconds: 0 }]), undefined, term),
       requestTimeoutMs: this.requestTimeoutMs,
       electionTimeoutMs: options.electionTimeoutMs,
     });
@@ -344,24 +348,25 @@ export class Member {
     return result as Extract<ApplyResult, { kind: Kind }>;
   }
 
-  /** As {@link write}, with a refusal by apply as a value. */
-  propose(operation: Command["operation"], idempotency?: Idempotency): Promise<ApplyResult> {
+  /** As {@link write}, with a refusal by apply as a value; with a term only where this member leads that term. */
+  propose(operation: Command["operation"], idempotency?: Idempotency, term?: Term): Promise<ApplyResult> {
     if (this.#stopping) throw refuse("stopped");
     if (this.#loop.backlog > committedUnappliedMax) throw refuse("requestTooManyRequests");
     this.space.admit(operation);
     const { clock } = this.#ports;
     const command = this.#envelopes.around(operation, clock.wallMs(), idempotency);
-    const result = this.#proposals.submit(command, clock.monotonicMs());
+    const result = this.#proposals.submit(command, clock.monotonicMs(), term);
     this.#loop.wake();
     return result;
   }
 
   /** For proposals of the member itself, often from a timer: nothing is thrown, and failures are only logged. */
-  async #proposeQuietly(operation: Command["operation"]): Promise<void> {
+  async #proposeQuietly(operation: Command["operation"], onlyInTerm?: Term): Promise<void> {
     if (this.#stopping) return;
     try {
-      await this.propose(operation);
+      await this.propose(operation, undefined, onlyInTerm);
     } catch (error) {
+      if (onlyInTerm !== undefined && onlyInTerm !== this.#term) return;
       this.#events.log("warn", "an internal proposal failed", {
         operation: operation.case,
         error: String(error),

@@ -35,18 +35,21 @@ export function revokeExpired(id: LeaseId, term: Term): Command["operation"] {
   };
 }
 
-/** The timing of leases; `propose` reports its failures itself. */
+/**
+ * The timing of leases; `propose` reports its failures itself. What a leader wants done about leases is not to be done
+ * in a later term: meanwhile another leader may have given them their time again.
+ */
 export function leaseKeeperOf(
   { electionTimeoutMs, leaseCheckpoints }: MemberOptions,
   clock: Clock,
-  propose: (operation: Command["operation"]) => void,
+  propose: (operation: Command["operation"], onlyInTerm: Term) => void,
 ): LeaseKeeper {
   return new LeaseKeeper({
     clock,
     electionTimeoutMs,
     expired(ids, term) {
-      for (const id of ids) propose(revokeExpired(id, term));
+      for (const id of ids) propose(revokeExpired(id, term), term);
     },
-    ...(leaseCheckpoints ? { checkpoint: (rests) => propose(recordRests(rests)) } : {}),
+    ...(leaseCheckpoints ? { checkpoint: (rests, term) => propose(recordRests(rests), term) } : {}),
   });
 }

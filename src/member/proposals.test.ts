@@ -64,8 +64,8 @@ class Stage {
     return this;
   }
 
-  submit(sequence: number, nowMs = 0, valueBytes = 1): void {
-    this.proposals.submit(command(sequence, valueBytes), nowMs).then(
+  submit(sequence: number, nowMs = 0, valueBytes = 1, onlyInTerm?: number): void {
+    this.proposals.submit(command(sequence, valueBytes), nowMs, onlyInTerm).then(
       () => this.outcomes.push(`${sequence} done`),
       (error: unknown) => {
         const { message, definite } = error as StoreError;
@@ -82,7 +82,7 @@ class Stage {
         this.#lastIndex += payloads.length;
         return { ...this.outcome, firstIndex };
       },
-      status: () => ({ term: this.term }),
+      status: () => ({ term: this.term, role: this.outcome.ok ? "leader" : "follower" }),
     } as unknown as Raft;
     this.proposals.handIn(raft, this.#send);
     return this;
@@ -255,6 +255,24 @@ describe("leading", () => {
     expect(stage.sent).toEqual([{ batch: 1, term: 4, payloads: 1 }]);
     stage.applyForwarded(2, 4);
     expect(await stage.seen()).toEqual(["1 done", "2 done"]);
+  });
+
+  test("[P18] what is bound to a term is handed in in that term alone, and never goes to another leader", async () => {
+    const stage = new Stage().lead(3);
+    stage.submit(1, 0, 1, 3);
+    stage.handIn();
+    stage.submit(2, 0, 1, 3);
+    stage.submit(3);
+    stage.follow(4).handIn();
+    expect(stage.sent).toEqual([{ batch: 1, term: 4, payloads: 1 }]);
+    stage.lead(5).submit(4, 0, 1, 5);
+    // Of the term before, and now proven dead.
+    stage.proposals.termApplied(5);
+    stage.handIn();
+    const changed = text("leaderChanged");
+    expect(await stage.seen()).toEqual([`2 never: ${changed}`, `1 never: ${changed}`]);
+    // The one without a term is handed in again.
+    expect(stage.proposals.pending).toBe(2);
   });
 
   test("while leadership is handed over proposals wait, then go to the next leader", () => {

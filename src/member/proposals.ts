@@ -28,6 +28,8 @@ export interface Proposal {
 interface Queued extends Proposal {
   readonly command: Command;
   readonly payload: Uint8Array;
+  /** Means something only where this member itself leads this term; undefined: whoever leads, and whenever. */
+  readonly onlyInTerm: Term | undefined;
   /** The message with which it went to the leader. */
   batch: Batch | undefined;
 }
@@ -61,6 +63,8 @@ export class Proposals {
   #queued: Queued[] = [];
   #payloads: Uint8Array[] = [];
   #queuedBytes = 0;
+  /** Something in the queue may be bound to a term. */
+  #anyBound = false;
   /** In the own log, by index. */
   readonly #appended = new Map<LogIndex, Proposal>();
   /** On their way to a leader or in its log, by sequence number of the request id. */
@@ -84,16 +88,19 @@ export class Proposals {
 
   /**
    * Resolves with the outcome of apply; throws `requestTooLarge`, or `requestTooManyRequests` when the queue is full,
-   * before anything happened.
+   * before anything happened. With `onlyInTerm` it is handed in where this member leads that term and nowhere else;
+   * otherwise rejects with `leaderChanged`.
    */
-  submit(command: Command, nowMs: number): Promise<ApplyResult> {
+  submit(command: Command, nowMs: number, onlyInTerm?: Term): Promise<ApplyResult> {
     const payload = encodeCommand(command);
     if (payload.length > this.#requestBytesMax) throw refuse("requestTooLarge");
     if (this.#queuedBytes > uncommittedBytesMax) throw refuse("requestTooManyRequests");
+    this.#anyBound ||= onlyInTerm !== undefined;
     return new Promise((resolve, reject) => {
       this.#queued.push({
         command,
         payload,
+        onlyInTerm,
         submittedAtMs: nowMs,
         term: 0,
         batch: undefined,
@@ -122,6 +129,7 @@ export class Proposals {
    * queued until there is one.
    */
   handIn(raft: Raft, send: SendBatch): void {
+    if (this.#anyBound) this.#refuseOutsideTerm(raft);
     if (this.#queued.length === 0) return;
     const outcome = raft.propose(this.#payloads);
     if (outcome.ok) {
@@ -140,6 +148,17 @@ export class Proposals {
       this.#clearQueue();
       this.#refuseAll(refused, "requestTooManyRequests");
     }
+  }
+
+  #refuseOutsideTerm(raft: Raft): void {
+    const { role, term } = raft.status();
+    const ledTerm = role === "leader" ? term : undefined;
+    const isOutside = ({ onlyInTerm }: Queued) => onlyInTerm !== undefined && onlyInTerm !== ledTerm;
+    const queued = this.#queued;
+    this.#clearQueue();
+    this.#anyBound = false;
+    this.#requeue(queued.filter((proposal) => !isOutside(proposal)));
+    this.#refuseAll(queued.filter(isOutside), "leaderChanged");
   }
 
   /** What is on its way to a leader has room in the queue of the connection, which drops what has none. */
@@ -205,7 +224,10 @@ export class Proposals {
     this.#queued = [...dead, ...this.#queued];
     this.#queued.sort((a, b) => a.submittedAtMs - b.submittedAtMs);
     this.#payloads = this.#queued.map(({ payload }) => payload);
-    for (const { payload } of dead) this.#queuedBytes += payload.length;
+    for (const { payload, onlyInTerm } of dead) {
+      this.#queuedBytes += payload.length;
+      this.#anyBound ||= onlyInTerm !== undefined;
+    }
   }
 
   #refuseAll(proposals: readonly Proposal[], name: RefusalName): void {
