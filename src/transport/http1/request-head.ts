@@ -44,6 +44,13 @@ const unusual: ReadonlySet<string> = new Set([
   "cookie",
 ]);
 
+/** The text between two places without tabs and spaces around it. (An expression would begin anew at each space.) */
+function trimmed(text: string, start: number, end: number): string {
+  while (start < end && (text[start] === " " || text[start] === "\t")) start++;
+  while (end > start && (text[end - 1] === " " || text[end - 1] === "\t")) end--;
+  return text.slice(start, end);
+}
+
 /** Reads field lines; undefined when anything about them is unusual. */
 export function readFields(text: string): HeaderBlock | undefined {
   if (!fieldLines.test(text)) return undefined;
@@ -54,7 +61,7 @@ export function readFields(text: string): HeaderBlock | undefined {
     const name = text.slice(at, colon).toLowerCase();
     // Also fields that may be repeated: joining them has rules of its own.
     if (unusual.has(name) || headers[name] !== undefined) return undefined;
-    headers[name] = text.slice(colon + 1, end).replace(/^[\t ]+|[\t ]+$/g, "");
+    headers[name] = trimmed(text, colon + 1, end);
     at = end + 2;
   }
   if ((headers["host"] ?? "") === "") return undefined;
