@@ -20,6 +20,8 @@ import { encodeFrame, FrameError, FrameReader, Opcode } from "./web-socket-frame
 const acceptSuffix = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /** From the connection to the end of the handshake's head. */
 const handshakeTimeoutMs = 10_000;
+/** How long a client may take to close its side once this side is closed. */
+const closingMs = 1_000;
 const newline = Buffer.from("\n");
 /** JSON is larger than what it encodes; as for bodies. */
 const jsonExpansionMax = 4;
@@ -60,7 +62,9 @@ export function createWebSocketDoor(options: WebSocketDoorOptions): Server {
     if (path === undefined || key === undefined || request.headers["sec-websocket-version"] !== "13") {
       return decline(socket, 400, "This is no WebSocket handshake of version 13.");
     }
-    const [protocol, token] = (request.headers["sec-websocket-protocol"] ?? "").split(/\s*,\s*/);
+    const [protocol, token] = (request.headers["sec-websocket-protocol"] ?? "")
+      .split(",")
+      .map((part) => part.trim());
     const accept = createHash("sha1")
       .update(key + acceptSuffix)
       .digest("base64");
@@ -137,7 +141,10 @@ function close(socket: Duplex, code: number): void {
   if (socket.destroyed || socket.writableEnded) return;
   const payload = Buffer.alloc(2);
   payload.writeUInt16BE(code);
-  socket.end(encodeFrame(Opcode.close, payload));
+  // Counted from when everything has left: a slow client still gets all of a large answer.
+  socket.end(encodeFrame(Opcode.close, payload), () => {
+    setTimeout(() => socket.destroy(), closingMs).unref();
+  });
 }
 
 function serve(
@@ -150,24 +157,36 @@ function serve(
   const body = new MessageBody(headers);
   const answer = new LineMessages(socket);
   const reader = new FrameReader(requestBytesMax * jsonExpansionMax);
+  let waits = 0;
+  /** The client is not read before this has been drained. */
+  const waitFor = (receiver: Duplex): void => {
+    waits++;
+    socket.pause();
+    receiver.once("drain", () => {
+      if (--waits === 0) socket.resume();
+    });
+  };
+  /** Nothing that is still sent counts, and nobody waits for its end. */
+  const hangUp = (code: number): void => {
+    close(socket, code);
+    socket.removeListener("data", receive);
+    socket.resume();
+  };
   const receive = (chunk: Buffer): void => {
     try {
       for (const { opcode, final, payload } of reader.push(chunk)) {
         if (opcode === Opcode.close) {
-          close(socket, 1000);
+          hangUp(1000);
           return;
         }
-        if (opcode === Opcode.ping) socket.write(encodeFrame(Opcode.pong, payload));
-        else if (opcode !== Opcode.pong) {
-          const takesMore = body.write(final ? Buffer.concat([payload, newline]) : payload);
-          if (!takesMore) {
-            socket.pause();
-            body.once("drain", () => socket.resume());
-          }
+        if (opcode === Opcode.ping) {
+          if (!socket.write(encodeFrame(Opcode.pong, payload))) waitFor(socket);
+        } else if (opcode !== Opcode.pong) {
+          if (!body.write(final ? Buffer.concat([payload, newline]) : payload)) waitFor(body);
         }
       }
     } catch (error) {
-      close(socket, error instanceof FrameError ? error.closeCode : 1011);
+      hangUp(error instanceof FrameError ? error.closeCode : 1011);
     }
   };
   socket.on("data", receive);
