@@ -57,18 +57,18 @@ export class ConnectionDeadlines {
   }
 }
 
-/** Watches all connections of a server. */
+/** Watches all connections of a server. Answers what is to be called when a request begins to be looked at. */
 export function watchConnections(
   server: Server,
   timeouts: ConnectionTimeouts,
   bodyIsStream: (request: IncomingMessage) => boolean,
-): void {
+): (request: IncomingMessage, response: ServerResponse) => void {
   const deadlines = new ConnectionDeadlines(timeouts);
   server.on("connection", (socket: Duplex) => {
     deadlines.set(socket, timeouts.headersMs);
     socket.on("close", () => deadlines.forget(socket));
   });
-  server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+  return (request, response) => {
     const { socket } = request;
     if (!deadlines.has(socket)) return;
     deadlines.set(socket, bodyIsStream(request) ? Infinity : timeouts.bodyMs);
@@ -80,5 +80,5 @@ export function watchConnections(
       answered = true;
       if (deadlines.has(socket)) deadlines.set(socket, timeouts.idleMs);
     });
-  });
+  };
 }

@@ -9,6 +9,7 @@ import { KeyLane, type LaneHandler } from "../http1/key-lane";
 import { checksOf, HealthChecks, textReply, type CheckType, type Reply } from "./checks";
 import { type ConnectionTimeouts, timeoutsDefault, watchConnections } from "./connection-deadlines";
 import type { HealthSource } from "./health-source";
+import { OneByOne } from "./one-by-one";
 
 export interface HttpDoorOptions {
   readonly health: HealthSource;
@@ -69,6 +70,22 @@ function isVisit({ method, headers }: IncomingMessage, path: string): boolean {
   );
 }
 
+/** What is wrong with a request whatever it asks for, as Go's server says it; undefined when nothing is. */
+function malformation(request: IncomingMessage): { status: 400 | 501; text: string } | undefined {
+  const { headers, httpVersion, rawHeaders } = request;
+  if (httpVersion === "0.9") return { status: 400, text: "400 Bad Request: malformed HTTP version" };
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) if (rawHeaders[at]!.toLowerCase() === "host") hosts++;
+  if (hosts > 1) return { status: 400, text: "400 Bad Request: too many Host headers" };
+  if (hosts === 0 && httpVersion === "1.1")
+    return { status: 400, text: "400 Bad Request: missing required Host header" };
+  const coding = headers["transfer-encoding"];
+  // Anything but chunks would be taken for the body itself.
+  return coding === undefined || coding.toLowerCase() === "chunked"
+    ? undefined
+    : { status: 501, text: "501 Not Implemented: Unsupported transfer encoding" };
+}
+
 const notFound = textReply(404, "404 page not found");
 const methodNotAllowed = textReply(405, "Method Not Allowed", { allow: "GET" });
 
@@ -125,13 +142,10 @@ export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
     response.on("error", () => {});
     request.on("error", () => {});
     const encrypted = (request.socket as Socket & { encrypted?: boolean }).encrypted === true;
-    const host = request.headers.host;
-    if (host === undefined && request.httpVersion === "1.1") {
-      reply(
-        response,
-        textReply(400, "400 Bad Request: missing required Host header", { connection: "close" }),
-        "none",
-      );
+    const malformed = malformation(request);
+    if (malformed !== undefined) {
+      request.resume();
+      reply(response, textReply(malformed.status, malformed.text, { connection: "close" }), "none");
       return;
     }
     const denial = access.denial(request.method ?? "", request.headers, encrypted);
@@ -193,15 +207,19 @@ export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
 
   // Timeouts of the server itself are off: watchConnections covers sockets however they came, and request
   // bodies of streams may stay open for ever.
+  const order = new OneByOne();
   const server = createServer(
     { maxHeaderSize: headerBytesMax, requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 },
     (request, response) => {
-      try {
-        answer(request, response);
-      } catch (error) {
-        log.error("a request failed unexpectedly", { error });
-        reply(response, textReply(500, "500 Internal Server Error", { connection: "close" }), "none");
-      }
+      order.take(request, response, () => {
+        begun(request, response);
+        try {
+          answer(request, response);
+        } catch (error) {
+          log.error("a request failed unexpectedly", { error });
+          reply(response, textReply(500, "500 Internal Server Error", { connection: "close" }), "none");
+        }
+      });
     },
   );
   server.on("clientError", (error: Error & { code?: string }, socket) => {
@@ -215,7 +233,7 @@ export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
       socket.destroy();
     }
   });
-  watchConnections(server, { ...timeoutsDefault, ...options.timeouts }, (request) => {
+  const begun = watchConnections(server, { ...timeoutsDefault, ...options.timeouts }, (request) => {
     const path = splitTarget(request.url ?? "")?.path;
     return path !== undefined && gateway?.takesStream(path) === true;
   });

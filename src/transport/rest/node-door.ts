@@ -84,15 +84,15 @@ export class NodeRequest implements PlainRequest {
   }
 
   onClose(listener: () => void): void {
-    this.response.on("close", listener);
+    // A client that left before this was asked for left nevertheless.
+    if (this.response.destroyed || this.message.socket.destroyed) listener();
+    else this.response.on("close", listener);
   }
 }
 
 /** The node:http side of one API and its explorer. */
 export class RestDoor implements RestHandler, BodyBudget {
   heldBytes = 0;
-  /** Ends with the answer to the newest request of a connection. */
-  readonly #last = new WeakMap<object, Promise<void>>();
 
   constructor(
     readonly api: RestApi,
@@ -108,19 +108,9 @@ export class RestDoor implements RestHandler, BodyBudget {
     );
   }
 
-  /** One after the other on a connection: what was sent behind a write sees that write (RFC 9112, section 9.3.2). */
   async handle(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { socket } = message;
-    const before = this.#last.get(socket);
-    const { promise, resolve: answered } = Promise.withResolvers<void>();
-    this.#last.set(socket, promise);
-    try {
-      await before;
-      const request = new NodeRequest(message, response, this);
-      await send(message, response, await this.#answer(request));
-    } finally {
-      answered();
-    }
+    const request = new NodeRequest(message, response, this);
+    await send(message, response, await this.#answer(request));
   }
 
   #answer(request: NodeRequest): Promise<Answer> | Answer {
@@ -193,7 +183,8 @@ export async function send(
     const { socket } = response;
     socket?.cork();
     process.nextTick(() => socket?.uncork());
-    if (status !== 204 && status !== 304) {
+    // To HEAD the length is that of the body which GET would have; that of a stream nobody knows.
+    if (status !== 204 && status !== 304 && (bytes !== undefined || message.method !== "HEAD")) {
       response.writeHead(status, { ...headers, "content-length": bytes?.length ?? 0 });
     } else response.writeHead(status, headers);
     if (bytes === undefined || message.method === "HEAD") response.end();
@@ -204,7 +195,7 @@ export async function send(
   response.flushHeaders();
   const writer: BodyWriter = {
     write: (piece) => {
-      if (response.destroyed || message.method === "HEAD") return true;
+      if (response.destroyed) return true;
       return response.write(piece);
     },
     drained: () => whenWritable(response),

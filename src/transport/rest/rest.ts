@@ -175,6 +175,11 @@ export class RestApi {
         this.#options.services,
       );
       if (typeof answer.body !== "function") return answer;
+      if (exchange.plain.method === "HEAD") {
+        // Nobody takes the body: what would write it is to end.
+        exchange.cancel();
+        return { status: answer.status, headers: answer.headers };
+      }
       if (this.#streams >= (this.#options.streamsMax ?? streamsMaxDefault)) {
         throw new Problem("too-many-requests", "Too many streams are open.");
       }
