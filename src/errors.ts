@@ -180,6 +180,13 @@ const indefinite: ReadonlySet<RefusalName> = new Set<RefusalName>([
   "deadlineExceeded",
 ]);
 
+/** The same refusal of a request of which something was carried out before: it cannot be said to have had no effect. */
+export function afterEffect(error: unknown): unknown {
+  return error instanceof StoreError && error.definite
+    ? new StoreError(error.code, error.message, false)
+    : error;
+}
+
 /** Builds the error for one of etcd's constants. */
 export function refuse(name: RefusalName): StoreError {
   const { code, text } = refusals[name];

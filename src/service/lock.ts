@@ -1,5 +1,6 @@
 /** The Lock service: a program over KV, leases and watches (etcd-wire section 9). */
 import { create } from "@bufbuild/protobuf";
+import { GrpcCode, StoreError } from "../errors";
 import type { LockRequest, LockResponse, UnlockRequest, UnlockResponse } from "../proto/gen/etcd/lock_pb";
 import { LockResponseSchema, UnlockResponseSchema } from "../proto/gen/etcd/lock_pb";
 import { DeleteRangeRequestSchema, DeleteRangeResponseSchema } from "../proto/gen/etcd/rpc_pb";
@@ -22,6 +23,14 @@ import {
   sessionLease,
   waitForTurn,
 } from "./queue";
+
+function stillQueued(): StoreError {
+  return new StoreError(
+    GrpcCode.unavailable,
+    "mutex: the place in the queue could not be given up; it ends with its lease",
+    false,
+  );
+}
 
 export class LockService {
   readonly #kv: KvBackend;
@@ -66,7 +75,9 @@ export class LockService {
         queued();
         own = await waitForTurn(kv, this.#watch, prefix, place, call, lifeline);
       } catch (error) {
-        await leaveQuietly(kv, place, call);
+        const left = await leaveQuietly(kv, place, call);
+        // A caller that gave up waiting, and still listens, may yet come to hold the lock.
+        if (!left && error instanceof StoreError && error.code === GrpcCode.canceled) throw stillQueued();
         throw error;
       }
       if (own === undefined) throw programError("mutex: session is expired");

@@ -153,8 +153,8 @@ export async function leave(kv: KvBackend, place: Place, call: Call): Promise<Tx
   return guarded(kv, place, [op], [], call);
 }
 
-/** Gives a place up after the caller is gone. What fails here ends with the lease. */
-export async function leaveQuietly(kv: KvBackend, place: Place, call: Call): Promise<void> {
+/** Gives a place up after the caller is gone. False when that failed: then it ends with the lease. */
+export async function leaveQuietly(kv: KvBackend, place: Place, call: Call): Promise<boolean> {
   const detached: Call = {
     method: call.method,
     door: "internal",
@@ -165,8 +165,10 @@ export async function leaveQuietly(kv: KvBackend, place: Place, call: Call): Pro
   };
   try {
     await leave(kv, place, detached);
+    return true;
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
+    return false;
   }
 }
 

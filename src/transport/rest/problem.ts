@@ -193,6 +193,9 @@ const kindByText = new Map<string, ProblemKind>(
   Object.entries(kindOfRefusal).map(([name, kind]) => [refusals[name as RefusalName].text, kind]),
 );
 
+// The text of etcd's lock when the caller's lease ended while it waited.
+kindByText.set("mutex: session is expired", "lease-not-found");
+
 const kindByCode: Readonly<Record<GrpcCode, ProblemKind>> = {
   [GrpcCode.ok]: "internal",
   [GrpcCode.canceled]: "unavailable",

@@ -1,7 +1,7 @@
 /** Members, status and alarms. */
 import { create } from "@bufbuild/protobuf";
 import { Type } from "@sinclair/typebox";
-import { refuse } from "../../../errors";
+import { afterEffect, refuse } from "../../../errors";
 import {
   AlarmRequest_AlarmAction as Action,
   AlarmRequestSchema,
@@ -386,10 +386,14 @@ async function alarms(
       (alarm === AlarmType.NONE || one.alarm === alarm) && (memberID === 0n || one.memberID === memberID),
   );
   if (action === Action.DEACTIVATE) {
-    for (const one of chosen) {
-      await maintenance.alarm(
-        create(AlarmRequestSchema, { action, alarm: one.alarm, memberID: one.memberID }),
-      );
+    for (const [at, one] of chosen.entries()) {
+      try {
+        await maintenance.alarm(
+          create(AlarmRequestSchema, { action, alarm: one.alarm, memberID: one.memberID }),
+        );
+      } catch (error) {
+        throw at > 0 ? afterEffect(error) : error;
+      }
     }
   }
   return json(200, {

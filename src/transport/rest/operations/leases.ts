@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { Type } from "@sinclair/typebox";
 import { prefixRangeEnd } from "../../../bytes";
-import { refuse } from "../../../errors";
+import { afterEffect, GrpcCode, refuse, StoreError } from "../../../errors";
 import { Lock, LockRequestSchema } from "../../../proto/gen/etcd/lock_pb";
 import {
   DeleteRangeRequestSchema,
@@ -387,11 +387,15 @@ export const lockOperations: readonly Operation[] = [
       );
       let { revision } = removed.header!;
       if (request.query.revoke === true) {
-        const answer = await lease.leaseRevoke(
-          create(LeaseRevokeRequestSchema, { ID: held }),
-          request.call(Lease.method.leaseRevoke),
-        );
-        revision = answer.header!.revision;
+        try {
+          const answer = await lease.leaseRevoke(
+            create(LeaseRevokeRequestSchema, { ID: held }),
+            request.call(Lease.method.leaseRevoke),
+          );
+          revision = answer.header!.revision;
+        } catch (error) {
+          throw removed.deleted > 0n ? afterEffect(error) : error;
+        }
       }
       return json(200, { released: removed.deleted > 0n, revision });
     },
@@ -411,6 +415,7 @@ async function acquire(request: RestRequest<unknown, unknown, LockBody>, service
   const held = own ? (await grant(request, services, ttl ?? 60)).ID : leaseId(lease);
   const call = request.call(Lock.method.lock);
   let late = false;
+  let acquired = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   // A free lock is had however long the way to it takes.
   const queued = (): void => {
@@ -425,6 +430,7 @@ async function acquire(request: RestRequest<unknown, unknown, LockBody>, service
       call,
       queued,
     );
+    acquired = true;
     const place = decodeAnswer(
       RangeResponseSchema,
       await services.kv.range(
@@ -441,19 +447,22 @@ async function acquire(request: RestRequest<unknown, unknown, LockBody>, service
       revision: place.header!.revision,
     });
   } catch (error) {
-    if (own) await endQuietly(services, held);
-    if (late) throw new Problem("locked", "The lock was not free in time.");
-    throw error;
+    // Its own lease takes place and lock with it.
+    const undone = own ? await endQuietly(services, held) : !acquired;
+    if (late && error instanceof StoreError && error.code === GrpcCode.canceled)
+      throw new Problem("locked", "The lock was not free in time.");
+    throw undone ? error : afterEffect(error);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** A lease that was granted for nothing; what fails here ends by itself. */
-async function endQuietly({ lease }: RestServices, ID: bigint): Promise<void> {
+/** Ends a lease that was granted for nothing. False when that failed: then it runs out. */
+async function endQuietly({ lease }: RestServices, ID: bigint): Promise<boolean> {
   try {
     await lease.leaseRevoke(create(LeaseRevokeRequestSchema, { ID }));
+    return true;
   } catch {
-    // It runs out.
+    return false;
   }
 }

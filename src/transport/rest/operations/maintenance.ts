@@ -171,13 +171,18 @@ export const maintenanceOperations: readonly Operation[] = [
     async handle(request, { kv, jobs, store }) {
       const revision = BigInt(request.body.revision ?? store.revision);
       if (revision >= 1n << 63n) throw new Problem("bad-body", "The revision does not fit into 63 bits.");
-      // Whether it is allowed is told at once; the rows go in the background.
-      await kv.compact(create(CompactionRequestSchema, { revision }));
+      // Whether there may be another job comes first: later it could not be refused without an effect. Whether the
+      // compaction is allowed is told at once; the rows go in the background.
+      const agreed = Promise.withResolvers<void>();
       const job = jobs.start("compact", async (context) => {
+        const written = kv.compact(create(CompactionRequestSchema, { revision }));
+        written.then(() => agreed.resolve(), agreed.reject);
+        await written;
         await kv.compactionFinished(context);
         return { revision: String(revision) };
       });
-      return accepted(job);
+      await agreed.promise;
+      return accepted(jobs.get(job.id) ?? job);
     },
   }),
   operation({

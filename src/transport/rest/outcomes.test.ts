@@ -1,0 +1,97 @@
+/** Writes of several steps: what a client is told when a later one fails. */
+import { describe, expect, test } from "bun:test";
+import { refuse, StoreError } from "../../errors";
+import { CapturingLogger } from "../../log";
+import { Jobs } from "../../service/jobs";
+import { RestApi } from "./rest";
+import type { RestServices } from "./services";
+
+async function ask(
+  services: object,
+  method: string,
+  target: string,
+  body?: object,
+): Promise<{ status: number; document: { outcome?: string } }> {
+  const api = new RestApi({ services: services as RestServices, log: new CapturingLogger() });
+  const text = body === undefined ? "" : JSON.stringify(body);
+  const headers: Record<string, string> = {
+    "content-type": "application/json",
+    "content-length": String(text.length),
+  };
+  const answer = await api.ask({
+    method,
+    target: `/api/v1${target}`,
+    header: (name) => headers[name],
+    readBody: () => Buffer.from(text),
+    onClose() {},
+  });
+  return { status: answer.status, document: JSON.parse(String(answer.body)) as { outcome?: string } };
+}
+
+const noLeader = (): Promise<never> => Promise.reject(refuse("noLeader"));
+const header = { revision: 7n };
+const granted = { leaseGrant: () => Promise.resolve({ ID: 5n, TTL: 60n, header }) };
+const acquired = { lock: () => Promise.resolve({ key: Buffer.from("a/5"), header }) };
+
+describe("the outcome of a failed write", () => {
+  test("a compaction that finds no room for its job is not begun", async () => {
+    const jobs = new Jobs("j", () => 0);
+    for (let at = 0; at < 4; at++) jobs.start("long", () => new Promise(() => {}));
+    let compactions = 0;
+    const kv = {
+      compact: () => {
+        compactions++;
+        return Promise.resolve({});
+      },
+      compactionFinished: () => Promise.resolve(),
+    };
+    const store = { revision: 9, compactedRevision: -1 };
+    const refused = await ask({ kv, jobs, store }, "POST", "/maintenance/compact", {});
+    expect(refused).toMatchObject({ status: 429, document: { outcome: "not-applied" } });
+    expect(compactions).toBe(0);
+    const room = { kv, jobs: new Jobs("k", () => 0), store };
+    expect((await ask(room, "POST", "/maintenance/compact", {})).status).toBe(202);
+    expect(compactions).toBe(1);
+    const future = { ...room, kv: { ...kv, compact: () => Promise.reject(refuse("futureRev")) } };
+    expect(await ask(future, "POST", "/maintenance/compact", {})).toMatchObject({
+      status: 400,
+      document: { outcome: "not-applied" },
+    });
+  });
+
+  test("a released lock whose lease could not be revoked is not unreleased", async () => {
+    const lease = { leaseRevoke: noLeader };
+    const released = { deleteRange: () => Promise.resolve({ header, deleted: 1n }) };
+    const nothing = { deleteRange: () => Promise.resolve({ header, deleted: 0n }) };
+    const path = "/locks/a?lease=5&revoke";
+    expect((await ask({ kv: released, lease }, "DELETE", path)).document.outcome).toBe("unknown");
+    expect((await ask({ kv: nothing, lease }, "DELETE", path)).document.outcome).toBe("not-applied");
+  });
+
+  test("a lock that was acquired and not described may be held, unless its own lease was ended again", async () => {
+    const kv = { range: noLeader };
+    const ended = { ...granted, leaseRevoke: () => Promise.resolve({ header }) };
+    const kept = { ...granted, leaseRevoke: noLeader };
+    const outcome = async (lease: object, body: object): Promise<string | undefined> =>
+      (await ask({ kv, lock: acquired, lease }, "POST", "/locks/a", body)).document.outcome;
+    expect(await outcome(ended, {})).toBe("not-applied");
+    expect(await outcome(kept, {})).toBe("unknown");
+    expect(await outcome(ended, { lease: "5" })).toBe("unknown");
+  });
+
+  test("a caller whose lease ended while it waited is told so, and not of a fault of the server", async () => {
+    const lock = { lock: () => Promise.reject(new StoreError(2, "mutex: session is expired")) };
+    const expired = await ask({ lock, lease: granted }, "POST", "/locks/a", { lease: "5" });
+    expect(expired).toMatchObject({ status: 404, document: { outcome: "not-applied" } });
+  });
+
+  test("an alarm that was disarmed before another could not be is disarmed", async () => {
+    let asked = 0;
+    const alarms = [
+      { alarm: 1, memberID: 1n },
+      { alarm: 1, memberID: 2n },
+    ];
+    const maintenance = { alarm: () => (++asked < 3 ? Promise.resolve({ alarms }) : noLeader()) };
+    expect((await ask({ maintenance }, "DELETE", "/alarms/nospace")).document.outcome).toBe("unknown");
+  });
+});
