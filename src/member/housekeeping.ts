@@ -298,10 +298,16 @@ export class Housekeeping {
     return totalBytes - inUseBytes;
   }
 
-  /** A consistent copy of the database as of now. Rejects with a StoreError when there is no room for it. */
-  async takeSnapshotFile(path: string): Promise<SnapshotFile> {
+  /**
+   * A consistent copy of the database as of now; `progress` hears how far it is. Rejects with a StoreError when there is
+   * no room for it.
+   */
+  async takeSnapshotFile(
+    path: string,
+    progress?: (done: number, total: number) => void,
+  ): Promise<SnapshotFile> {
     try {
-      return await this.#jobs.takeSnapshotFile(path);
+      return await this.#jobs.takeSnapshotFile(path, progress);
     } catch (error) {
       if (this.#stopped) throw refuse("stopped");
       if (error instanceof DatabaseFullError) {

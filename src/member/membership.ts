@@ -2,7 +2,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Raft } from "../consensus/raft";
 import type { ConfigurationChange } from "../consensus/types";
-import { GrpcCode, refusals, refuse, StoreError } from "../errors";
+import { GrpcCode, type RefusalName, refusals, refuse, StoreError } from "../errors";
 import { hexId, type MemberId, noMember } from "../ids";
 import {
   type Member as MemberRecord,
@@ -46,10 +46,27 @@ export interface MembershipParts {
 
 /** The call with which a change reaches the leader. */
 const method = "change-membership";
+/** The call with which somebody asks what the leader would say to one. */
+const judgeMethod = "judge-membership";
+const judgeTimeoutMs = 1_000;
 /** Between two attempts: nobody leads, or an earlier change is under way. */
 const retryMs = 20;
 /** Changes that wait for their turn at the leader. */
 const waitingMax = 64;
+
+/**
+ * Why the leader would refuse a change if it were asked for now; undefined: it would not. Changes nothing. Rejects when
+ * that member does not lead, or does not answer.
+ */
+export async function refusalByLeader(
+  calls: PeerCalls,
+  leader: MemberId,
+  change: MembershipChange,
+): Promise<RefusalName | undefined> {
+  const answer = await calls.call(leader, judgeMethod, encodeChange(change), judgeTimeoutMs);
+  const name = Buffer.from(answer).toString();
+  return name in refusals ? (name as RefusalName) : undefined;
+}
 
 export class Membership {
   readonly #parts: MembershipParts;
@@ -64,6 +81,10 @@ export class Membership {
     parts.calls.answer(method, async (_from, body) => {
       const members = await this.#inTurn(decodeChange(body));
       return toBinary(MemberListResponseSchema, create(MemberListResponseSchema, { members: [...members] }));
+    });
+    parts.calls.answer(judgeMethod, (_from, body) => {
+      if (parts.raft.status().role !== "leader") return Promise.reject(refuse("notLeader"));
+      return Promise.resolve(Buffer.from(this.#refusal(decodeChange(body)) ?? ""));
     });
   }
 

@@ -1,8 +1,11 @@
 /** What operators ask about the whole cluster: who answers, what a change of membership would mean, equal data. */
-import { refuse } from "../errors";
+import { type RefusalName, refusals, refuse } from "../errors";
 import { hexId, type MemberId, noMember } from "../ids";
 import type { Member } from "../member/member";
+import { refusalByLeader } from "../member/membership";
+import type { MembershipChange } from "../member/membership-rules";
 import type { JobContext } from "./jobs";
+import type { Member as MemberRecord } from "../proto/gen/etcd/rpc_pb";
 import { answerOf } from "./other-member";
 
 const pingMethod = "ping";
@@ -12,7 +15,7 @@ const hashTimeoutMs = 60_000;
 
 /** A change of membership that somebody thinks about. */
 export type PlannedChange =
-  | { readonly kind: "add"; readonly learner: boolean }
+  | { readonly kind: "add"; readonly learner: boolean; readonly peerUrls?: readonly string[] }
   | { readonly kind: "promote" | "remove" | "lead"; readonly id: MemberId }
   | { readonly kind: "update"; readonly id: MemberId; readonly peerUrls: readonly string[] };
 
@@ -32,6 +35,13 @@ export interface Preview {
   readonly needed: readonly string[];
   /** What would go wrong; empty when nothing is known to. */
   readonly problems: readonly string[];
+  /** Why the leader would not do it now. Absent: it would, or there is no leader that could say. */
+  readonly refusal?: {
+    /** etcd's text, as whoever asks for the change gets it. */
+    readonly error: string;
+    /** What to do instead. */
+    readonly instead: string;
+  };
 }
 
 export interface HashOfMember {
@@ -102,6 +112,51 @@ export function previewOf(
   return { before, after, needed: after.spare <= 0 ? after.reachable : [], problems };
 }
 
+/** The change as the leader judges it; undefined: it has no say in it. */
+function judgedChange(change: PlannedChange): MembershipChange | undefined {
+  const { kind } = change;
+  if (kind === "promote" || kind === "remove") return { type: kind, id: change.id };
+  if (kind !== "add") return undefined;
+  return { type: "add", id: noMember, peerUrls: change.peerUrls ?? [], isLearner: change.learner };
+}
+
+/** What to do instead of a change that would be refused. `names` are of whom the advice speaks. */
+export function adviceFor(
+  refusal: RefusalName,
+  kind: PlannedChange["kind"],
+  members: readonly Pick<MemberRecord, "ID" | "name" | "isLearner">[],
+  reachable: ReadonlySet<MemberId>,
+): string {
+  const named = (found: typeof members): string =>
+    found.map(({ ID, name }) => (name === "" ? hex16(ID) : name)).join(", ");
+  const voters = members.filter(({ isLearner }) => !isLearner);
+  const unstarted = voters.filter(({ name }) => name === "");
+  const silent = voters.filter(({ ID, name }) => name !== "" && !reachable.has(ID));
+  switch (refusal) {
+    case "memberNotEnoughStarted":
+      return unstarted.length > 0
+        ? `Start ${named(unstarted)} first, or remove it: it counts, and has never run.`
+        : "The last voter cannot leave: add another first.";
+    case "unhealthy":
+      if (silent.length === 0) {
+        return "A member has to be connected for 5 s before it counts as healthy: wait a moment, and look again.";
+      }
+      return kind === "add"
+        ? `Remove ${named(silent)} first, which does not answer; then add the new one. Or bring it back.`
+        : `Bring ${named(silent)} back, or remove it first: it does not answer.`;
+    case "tooManyLearners":
+      return `Promote or remove ${named(members.filter(({ isLearner }) => isLearner))} first: there are as many learners as may be.`;
+    case "learnerNotReady":
+      return "Wait until it has caught up, and look again. If it was not started yet, start it.";
+    case "peerURLExist":
+      return "A member has this peer URL already. Give the new one another, or remove that member first.";
+    case "memberNotLearner":
+      return "It votes already: there is nothing to do.";
+    default:
+      return "Look at the members, and try again.";
+  }
+}
+
 function quorumView(voters: readonly string[], reachable: readonly string[]): QuorumView {
   const quorum = Math.floor(voters.length / 2) + 1;
   return { voters, quorum, reachable, spare: reachable.length - quorum };
@@ -147,8 +202,21 @@ export class Overview {
   }
 
   async preview(change: PlannedChange): Promise<Preview> {
-    const reachable = await this.reachable();
-    return previewOf(change, this.#member.state.members(), reachable, this.#member.leader);
+    const { state, leader } = this.#member;
+    const [reachable, refusal] = await Promise.all([this.reachable(), this.#refusal(change)]);
+    const members = state.members();
+    const preview = previewOf(change, members, reachable, leader);
+    if (refusal === undefined) return preview;
+    const instead = adviceFor(refusal, change.kind, members, reachable);
+    return { ...preview, refusal: { error: refusals[refusal].text, instead } };
+  }
+
+  /** Undefined as well when nobody can say. */
+  async #refusal(change: PlannedChange): Promise<RefusalName | undefined> {
+    const { calls, leader } = this.#member;
+    const judged = judgedChange(change);
+    if (judged === undefined || leader === noMember) return undefined;
+    return refusalByLeader(calls, leader, judged).catch(() => undefined);
   }
 
   /** What each member holds at a revision; etcd's HashKV. Progress is in members. Rejects when it is given up. */

@@ -48,16 +48,29 @@ export function snapshotOwner(name: string): MemberId | undefined {
 }
 
 type Question =
-  | { readonly ask: "take" | "list" }
-  | { readonly ask: "info" | "remove" | "verify"; readonly name: string }
+  | { readonly ask: "list" }
+  /** `work` names it, so that its progress can be asked for. */
+  | { readonly ask: "take"; readonly work?: string }
+  | { readonly ask: "verify"; readonly name: string; readonly work?: string }
+  | { readonly ask: "progress"; readonly work: string }
+  | { readonly ask: "info" | "remove"; readonly name: string }
   | { readonly ask: "read"; readonly name: string; readonly offset: number; readonly length: number };
 
+interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
 const method = "snapshots";
+/** How often a member is asked how far it is. */
+const progressEveryMs = 500;
 
 export class Snapshots {
   readonly #member: Member;
   readonly #directory: string;
   readonly #wallMs: () => number;
+  /** How far the work is that others asked for. */
+  readonly #progress = new Map<string, Progress>();
 
   constructor(member: Member, wallMs: () => number) {
     this.#member = member;
@@ -70,9 +83,60 @@ export class Snapshots {
     });
   }
 
-  /** Takes one on the named member. */
-  take(member: MemberId): Promise<SnapshotInfo> {
-    return this.#ask(member, { ask: "take" }, longCallTimeoutMs) as Promise<SnapshotInfo>;
+  /**
+   * Takes one on the named member. Whoever gives up gets a StoreError when it has been taken, and it is removed again:
+   * a copy that is under way is let finish.
+   */
+  async take(member: MemberId, context?: JobContext): Promise<SnapshotInfo> {
+    const taken =
+      member === this.#member.id
+        ? await this.#take(context)
+        : ((await this.#followed(member, (work) => ({ ask: "take", work }), context)) as SnapshotInfo);
+    if (context?.canceled !== true) return taken;
+    await this.remove(taken.name);
+    throw new StoreError(GrpcCode.canceled, "given up; what was taken is removed");
+  }
+
+  /** Has another member work, and asks it now and then how far it is. */
+  async #followed(
+    to: MemberId,
+    questionOf: (work: string) => Question,
+    context: JobContext | undefined,
+  ): Promise<unknown> {
+    const work = String(this.#member.randomId());
+    let over = false;
+    const outcome = this.#ask(to, questionOf(work), longCallTimeoutMs).finally(() => {
+      over = true;
+    });
+    const follow = async (): Promise<void> => {
+      for (;;) {
+        await Promise.race([outcome, this.#member.pause(progressEveryMs)]);
+        if (over || this.#member.stopping) return;
+        const at = (await this.#ask(to, { ask: "progress", work }, shortCallTimeoutMs)) as Progress | null;
+        if (at !== null && !over) context?.progress(at.done, at.total);
+      }
+    };
+    // A member that cannot say how far it is may still come to its end.
+    if (context !== undefined) follow().catch(() => {});
+    return outcome;
+  }
+
+  /** Work for another member, whose progress it may ask for. */
+  async #named<Outcome>(
+    work: string | undefined,
+    perform: (context: Pick<JobContext, "progress" | "canceled">) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    const key = work ?? "";
+    const context = {
+      canceled: false,
+      progress: (done: number, total: number) =>
+        void (key !== "" && this.#progress.set(key, { done, total })),
+    };
+    try {
+      return await perform(context);
+    } finally {
+      this.#progress.delete(key);
+    }
   }
 
   /** Those of all members that answer, newest first. Members that `silentNow` names are not asked. */
@@ -120,12 +184,12 @@ export class Snapshots {
   }
 
   verify(name: string, context?: JobContext): Promise<SnapshotVerdict> {
-    // Here its progress can be seen, and it can be given up; elsewhere only its end is heard of.
+    // Here it can be given up; elsewhere it comes to its end.
     if (this.#ownerOf(name) === this.#member.id) return this.#verify(name, context);
-    return this.#ask(
+    return this.#followed(
       this.#ownerOf(name),
-      { ask: "verify", name },
-      longCallTimeoutMs,
+      (work) => ({ ask: "verify", name, work }),
+      context,
     ) as Promise<SnapshotVerdict>;
   }
 
@@ -151,7 +215,9 @@ export class Snapshots {
   #handle(question: Exclude<Question, { ask: "read" }>): Promise<unknown> {
     switch (question.ask) {
       case "take":
-        return this.#take();
+        return this.#named(question.work, (context) => this.#take(context));
+      case "progress":
+        return Promise.resolve(this.#progress.get(question.work));
       case "list":
         return this.#list();
       case "info":
@@ -159,7 +225,7 @@ export class Snapshots {
       case "remove":
         return this.#remove(question.name);
       case "verify":
-        return this.#verify(question.name);
+        return this.#named(question.work, (context) => this.#verify(question.name, context));
     }
   }
 
@@ -169,14 +235,16 @@ export class Snapshots {
     return join(this.#directory, `${name}.${ending}`);
   }
 
-  async #take(): Promise<SnapshotInfo> {
+  async #take(context?: Pick<JobContext, "progress">): Promise<SnapshotInfo> {
     const member = hexId(this.#member.id).padStart(16, "0");
     await mkdir(this.#directory, { recursive: true });
     const takenAtMs = this.#wallMs();
     const stamp = new Date(takenAtMs).toISOString().replace(/[-:]|\.\d+/g, "");
     const scratch = join(this.#directory, `taking-${takenAtMs}-${this.#member.randomId()}.tmp`);
     try {
-      const copy = await this.#member.housekeeping.takeSnapshotFile(scratch);
+      const copy = await this.#member.housekeeping.takeSnapshotFile(scratch, (done, total) =>
+        context?.progress(done, total),
+      );
       const name = await this.#freeName(`${member}-${stamp}-r${copy.revision}`);
       const file = await open(scratch, "a");
       try {
@@ -240,7 +308,7 @@ export class Snapshots {
   }
 
   /** Reads the whole file again: its end has to be the digest of what is before. */
-  async #verify(name: string, context?: JobContext): Promise<SnapshotVerdict> {
+  async #verify(name: string, context?: Pick<JobContext, "progress" | "canceled">): Promise<SnapshotVerdict> {
     const info = await this.#info(name);
     if (info === undefined) throw new StoreError(GrpcCode.notFound, "there is no such snapshot");
     const hash = createHash("sha256");

@@ -103,6 +103,20 @@ test("a snapshot file holds exactly the state of one entry, whatever is written 
   copy.close();
 });
 
+test("a copy says how far it is, and comes to its end", async () => {
+  for (let i = 0; i < 200; i++) put(`k${i}`, new Uint8Array(64 * 1024));
+  const told: [number, number][] = [];
+  const { bytes } = await jobs.takeSnapshotFile(join(directory, "snapshot.db"), (done, total) =>
+    told.push([done, total]),
+  );
+  // A megabyte at a time, written and hashed.
+  expect(told.length).toBeGreaterThan(20);
+  expect(told.every(([, total]) => total === told[0]![1])).toBe(true);
+  expect(told.every(([done], at) => at === 0 || done >= told[at - 1]![0])).toBe(true);
+  expect(told.at(-1)![0]).toBe(told.at(-1)![1]);
+  expect(told.at(-1)![1]).toBeGreaterThanOrEqual(bytes);
+});
+
 test("a snapshot file is examined elsewhere: what it holds, and that it is whole", async () => {
   for (let i = 0; i < 50; i++) put(`k${i}`);
   const target = join(directory, "snapshot.db");

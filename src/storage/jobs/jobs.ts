@@ -55,9 +55,10 @@ export interface DatabaseJobs {
   checkpoint(): Promise<LogIndex>;
   /**
    * Copies the database, as of now, into a new file that needs no other beside it, checks it, and syncs it. Rejects
-   * with a DatabaseFullError, before it begins, when the copy would not leave the disk's reserve free.
+   * with a DatabaseFullError, before it begins, when the copy would not leave the disk's reserve free. `progress` is
+   * told how far it is, in bytes that were written, checked and hashed.
    */
-  takeSnapshotFile(path: string): Promise<SnapshotFile>;
+  takeSnapshotFile(path: string, progress?: (done: number, total: number) => void): Promise<SnapshotFile>;
   /**
    * Checks a copy that came from elsewhere: its pages, its rows and their sums. Changes nothing in it. Rejects when
    * it is damaged.
@@ -86,6 +87,7 @@ interface Waiting {
   readonly kind: DatabaseJob["kind"];
   resolve(outcome: unknown): void;
   reject(error: Error): void;
+  readonly progress: ((done: number, total: number) => void) | undefined;
 }
 
 let workerUrl: string | undefined;
@@ -135,7 +137,7 @@ class WorkerJobs implements DatabaseJobs {
     return this.#queue(() => (this.#closed ? Promise.resolve(this.#covered) : this.#checkpoint()));
   }
 
-  takeSnapshotFile(path: string): Promise<SnapshotFile> {
+  takeSnapshotFile(path: string, progress?: (done: number, total: number) => void): Promise<SnapshotFile> {
     return this.#queue(async () => {
       for (let tries = 1; ; tries++) {
         if (this.#closed) throw this.#closedError();
@@ -150,7 +152,7 @@ class WorkerJobs implements DatabaseJobs {
       // Nobody but this queue runs checkpoints, so the file does not change until the copy is done.
       if (this.#closed) throw this.#closedError();
       const { reserveBytes } = this;
-      const outcome = await this.#run<CopyOutcome>({ kind: "copy", to: path, reserveBytes });
+      const outcome = await this.#run<CopyOutcome>({ kind: "copy", to: path, reserveBytes }, progress);
       assert(outcome.bytes % 512 === 0, "a database file consists of whole pages");
       return { path, ...outcome };
     });
@@ -233,7 +235,7 @@ class WorkerJobs implements DatabaseJobs {
     }
   }
 
-  #run<Outcome>(job: DatabaseJob): Promise<Outcome> {
+  #run<Outcome>(job: DatabaseJob, progress?: (done: number, total: number) => void): Promise<Outcome> {
     const sequence = ++this.#sequence;
     const patient = job.kind !== "checkpoint";
     const worker = patient ? (this.#patient ??= this.#startWorker()) : this.#worker;
@@ -243,6 +245,7 @@ class WorkerJobs implements DatabaseJobs {
         kind: job.kind,
         resolve: resolve as (outcome: unknown) => void,
         reject,
+        progress,
       });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
       worker.postMessage(request);
@@ -259,6 +262,7 @@ class WorkerJobs implements DatabaseJobs {
 
   #answered(answer: JobAnswer): void {
     const waiting = this.#waiting.get(answer.sequence);
+    if ("progress" in answer) return waiting?.progress?.(answer.progress.done, answer.progress.total);
     this.#waiting.delete(answer.sequence);
     if (answer.ok) waiting?.resolve(answer.outcome);
     else waiting?.reject(new (answer.diskFull ? DatabaseFullError : DatabaseJobError)(answer.message));

@@ -53,6 +53,8 @@ export interface JobRequest {
 }
 
 export type JobAnswer =
+  /** Not its end yet: how far it is. */
+  | { readonly sequence: number; readonly progress: { readonly done: number; readonly total: number } }
   | { readonly sequence: number; readonly ok: true; readonly outcome: unknown }
   | {
       readonly sequence: number;
@@ -86,16 +88,27 @@ function checkpoint(path: string, mode: string, busyTimeoutMs: number): Checkpoi
   }
 }
 
+/** Is told how far a copy is, in bytes. */
+type Tell = (done: number, total: number) => void;
+
+/** A copy's bytes are looked at three times: written, checked row by row, and hashed. */
+const copyPasses = 3;
+/** Rows that are checked between two reports. */
+const rowsPerReport = 8_192;
+
 /** Copies the database file, which nobody writes: whoever asked lets no checkpoint run meanwhile. */
-function copy(path: string, to: string, reserveBytes: number): CopyOutcome {
+function copy(path: string, to: string, reserveBytes: number, tell: Tell): CopyOutcome {
   refuseWithoutRoom(path, to, reserveBytes);
+  const { size } = statSync(path);
+  const inPass = (pass: number) => (done: number) =>
+    tell(pass * size + Math.min(done, size), copyPasses * size);
   const source = openSync(path, "r");
   try {
-    copyInto(to, source);
+    copyInto(to, source, inPass(0));
   } finally {
     closeSync(source);
   }
-  const outcome = seal(to);
+  const outcome = seal(to, (share) => inPass(1)(Math.floor(share * size)), inPass(2));
   const directory = openSync(dirname(to), "r");
   try {
     fsyncSync(directory);
@@ -105,7 +118,7 @@ function copy(path: string, to: string, reserveBytes: number): CopyOutcome {
   return outcome;
 }
 
-function copyInto(to: string, source: number): void {
+function copyInto(to: string, source: number, tell: (done: number) => void): void {
   const target = openSync(to, "wx");
   try {
     const chunk = new Uint8Array(chunkBytes);
@@ -117,6 +130,7 @@ function copyInto(to: string, source: number): void {
         written += writeSync(target, chunk, written, read - written, offset + written);
       }
       offset += read;
+      tell(offset);
       if (offset % copySyncBytes !== 0) continue;
       fdatasyncSync(target);
       // Holds up this Worker only.
@@ -142,7 +156,7 @@ function refuseWithoutRoom(path: string, to: string, reserveBytes: number): void
 }
 
 /** Makes the copy stand alone, without a WAL beside it, checks it, and syncs it. */
-function seal(path: string): CopyOutcome {
+function seal(path: string, checked: (share: number) => void, hashed: (bytes: number) => void): CopyOutcome {
   try {
     const database = new Database(path, { create: false, readwrite: true });
     try {
@@ -156,7 +170,7 @@ function seal(path: string): CopyOutcome {
     } finally {
       closeSync(file);
     }
-    return examine(path);
+    return examine(path, checked, hashed);
   } catch (error) {
     rmSync(path, { force: true });
     throw error;
@@ -164,10 +178,14 @@ function seal(path: string): CopyOutcome {
 }
 
 /** Checks a file that stands alone, and says what it holds. */
-function examine(path: string): CopyOutcome {
+function examine(
+  path: string,
+  checked: (share: number) => void = () => {},
+  hashed: (bytes: number) => void = () => {},
+): CopyOutcome {
   const database = new Database(path, { create: false, readonly: true });
   try {
-    const damage = damageOf(database);
+    const damage = damageOf(database, checked);
     if (damage.length > 0) throw new Error(`the copy is damaged: ${damage.join("; ")}`);
     const row = database
       .query<unknown, []>("SELECT applied_index, applied_term, revision FROM position")
@@ -175,7 +193,7 @@ function examine(path: string): CopyOutcome {
     const [appliedIndex, appliedTerm, revision] = (row ?? [0, 0, 1]) as [number, number, number];
     const members = database.query<unknown, []>("SELECT member FROM members WHERE removed = 0").values();
     return {
-      ...digestOf(path),
+      ...digestOf(path, hashed),
       appliedIndex,
       appliedTerm,
       revision,
@@ -186,7 +204,7 @@ function examine(path: string): CopyOutcome {
   }
 }
 
-function digestOf(path: string): { bytes: number; digest: Uint8Array } {
+function digestOf(path: string, hashed: (bytes: number) => void): { bytes: number; digest: Uint8Array } {
   const hasher = new Bun.CryptoHasher("sha256");
   const file = openSync(path, "r");
   try {
@@ -197,25 +215,28 @@ function digestOf(path: string): { bytes: number; digest: Uint8Array } {
       if (read === 0) return { bytes, digest: new Uint8Array(hasher.digest()) };
       hasher.update(chunk.subarray(0, read));
       bytes += read;
+      hashed(bytes);
     }
   } finally {
     closeSync(file);
   }
 }
 
-function damageOf(database: Database): string[] {
+function damageOf(database: Database, checked: (share: number) => void = () => {}): string[] {
   const pages = database.query<unknown, []>("PRAGMA integrity_check(10)").values() as [string][];
   const damage = pages.map(([text]) => text).filter((text) => text !== "ok");
-  return damage.length > 0 ? damage : damagedRows(database);
+  return damage.length > 0 ? damage : damagedRows(database, checked);
 }
 
 /** The same sums as state/row-sum.ts; a test holds the two together. */
-function damagedRows(database: Database): string[] {
+function damagedRows(database: Database, checked: (share: number) => void): string[] {
   const numbers = new Float64Array(4);
   const numberBytes = new Uint8Array(numbers.buffer);
   let count = 0;
   let sum = 0;
   const damage: string[] = [];
+  const position = database.query<unknown, []>("SELECT row_count, row_sum FROM position").values()[0];
+  const [expectedCount, expectedSum] = (position ?? [0, 0]) as [number, number];
   const statement = database.query<unknown, []>(
     "SELECT sequence, main, sub, checksum, record FROM revisions",
   );
@@ -233,6 +254,7 @@ function damagedRows(database: Database): string[] {
     }
     count++;
     sum = (sum + checksum) >>> 0;
+    if (count % rowsPerReport === 0) checked(Math.min(1, count / Math.max(1, expectedCount)));
   }
   // Every table but these two: the rows of one were counted above, and the other holds the sums.
   const others = database
@@ -248,8 +270,6 @@ function damagedRows(database: Database): string[] {
       sum = (sum + checksum) >>> 0;
     }
   }
-  const position = database.query<unknown, []>("SELECT row_count, row_sum FROM position").values()[0];
-  const [expectedCount, expectedSum] = (position ?? [0, 0]) as [number, number];
   if (count !== expectedCount) damage.push(`${count} rows were found where ${expectedCount} were written`);
   else if (sum !== expectedSum) damage.push("the rows are not those that were written");
   return damage;
@@ -266,12 +286,12 @@ function check(path: string): string[] {
   }
 }
 
-function perform(path: string, job: DatabaseJob): unknown {
+function perform(path: string, job: DatabaseJob, tell: Tell): unknown {
   switch (job.kind) {
     case "checkpoint":
       return checkpoint(path, job.mode, job.busyTimeoutMs);
     case "copy":
-      return copy(path, job.to, job.reserveBytes);
+      return copy(path, job.to, job.reserveBytes, tell);
     case "examine":
       return examine(job.file);
     case "check":
@@ -292,8 +312,18 @@ self.addEventListener("message", (event: MessageEvent<JobRequest>) => {
   const { path, sequence, job, patient } = event.data;
   if (patient) lowerPriority();
   let answer: JobAnswer;
+  let told = "";
+  const tell: Tell = (done, total) => {
+    // In steps of a hundredth: nobody sees more.
+    const step = (done / Math.max(1, total)).toFixed(2);
+    if (step === told) return;
+    told = step;
+    const progress: JobAnswer = { sequence, progress: { done, total } };
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
+    self.postMessage(progress);
+  };
   try {
-    answer = { sequence, ok: true, outcome: perform(path, job) };
+    answer = { sequence, ok: true, outcome: perform(path, job, tell) };
   } catch (error) {
     const { code = "", message = String(error) } = error as { code?: string; message?: string };
     answer = { sequence, ok: false, message, diskFull: code === "SQLITE_FULL" || code === "ENOSPC" };

@@ -290,6 +290,7 @@ export class Console implements RestHandler {
           mayLogOut: visit.session.proven && this.#options.access.needsToken,
           view: known ? this.#options.services.status.view() : undefined,
           bootId: this.#options.bootId,
+          posted: visit.node.method === "POST",
         });
     return {
       status: content.status ?? 200,

@@ -45,6 +45,14 @@ export interface ShellInput {
   /** Absent for those who may not see the cluster. */
   readonly view: ClusterView | undefined;
   readonly bootId: string;
+  /** It answers a form: its address is no page that could be loaded anew. */
+  readonly posted?: boolean;
+}
+
+/** Where somebody comes back to from this page: the page itself, or the one that forms of its section lead to. */
+function homeOf({ request, section = "overview", posted }: ShellInput): string {
+  if (posted !== true) return withoutNotice(request.target);
+  return section === "overview" ? "/ui/" : `/ui/${section}`;
 }
 
 /** The strip alone is live on pages that are not. */
@@ -80,7 +88,7 @@ export function document(input: ShellInput): Html {
         <a class="skip" href="#main">
           Skip to the page
         </a>
-        <Strip view={view} nowMs={request.nowMs} />
+        <Strip view={view} nowMs={request.nowMs} target={input.posted === true ? undefined : homeOf(input)} />
         {view !== undefined && <Rail section={section} input={input} />}
         <main id="main" class={content.wide === true ? "wide" : undefined} tabindex="-1">
           <div id="stale" class="stale" role="alert" hidden>
@@ -89,7 +97,7 @@ export function document(input: ShellInput): Html {
               Stale since <time id="stale-since"></time>. The server does not answer; this page goes on by
               itself once it does.
             </p>
-            <a href={request.target}>Load anew</a>
+            <a href={homeOf(input)}>Load anew</a>
           </div>
           {notice !== undefined && (
             <NoticeBox tone={notice.tone} title={notice.text} role="status">
@@ -134,9 +142,12 @@ function titleOf({ title }: PageContent, view: ClusterView | undefined): string 
 export function Strip({
   view,
   nowMs,
+  target,
 }: {
   readonly view: ClusterView | undefined;
   readonly nowMs: number;
+  /** The page's own address, for those whose browser cannot hear what changes. */
+  readonly target?: string | undefined;
 }): Html {
   const self = view?.members.find(({ id }) => id === view.self);
   return (
@@ -179,6 +190,12 @@ export function Strip({
             <Icon name="circle" />
             <span id="connection-text">
               As of <Clock atMs={nowMs} />
+              {target !== undefined && (
+                <>
+                  {", "}
+                  <a href={target}>refresh</a>
+                </>
+              )}
             </span>
           </div>
           <button class="button quiet search-button" type="button" id="open-palette" hidden>
@@ -242,7 +259,7 @@ function Rail({
           </li>
         )}
         <li>
-          <ThemeChoice request={request} />
+          <ThemeChoice input={input} />
         </li>
         <li class="rail-version">Keelson {keelsonVersion}</li>
       </ul>
@@ -256,10 +273,11 @@ const themes: readonly { readonly theme: Theme; readonly icon: IconName; readonl
   { theme: "dark", icon: "moon", text: "Dark" },
 ];
 
-function ThemeChoice({ request }: { readonly request: PageRequest }): Html {
+function ThemeChoice({ input }: { readonly input: ShellInput }): Html {
+  const { request } = input;
   return (
     <Form request={request} action="/theme" class="bare theme-choice">
-      <input type="hidden" name="to" value={withoutNotice(request.target)} />
+      <input type="hidden" name="to" value={homeOf(input)} />
       <span role="group" aria-label="Theme">
         {themes.map(({ theme, icon, text }) => (
           <button

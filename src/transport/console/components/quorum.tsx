@@ -28,7 +28,7 @@ export function QuorumChange({
   readonly preview: Preview;
   readonly view: ClusterView;
 }): Html {
-  const { before, after, needed, problems } = preview;
+  const { before, after, needed, problems, refusal } = preview;
   const columns: readonly Column<Row>[] = [
     { head: "Quorum", names: true, cell: ({ what }) => what },
     { head: "Now", numeric: true, priority: 1, cell: (row) => row.of(before) },
@@ -43,6 +43,11 @@ export function QuorumChange({
   return (
     <div class="quorum stack">
       <Table caption="The quorum before and after" columns={columns} rows={rows} class="narrow-table" />
+      {refusal !== undefined && (
+        <NoticeBox tone="bad" title={`The leader would refuse this now: ${refusal.error}`}>
+          <p>{refusal.instead}</p>
+        </NoticeBox>
+      )}
       {problems.length > 0 && (
         <NoticeBox tone={after.spare < 0 || after.voters.length === 0 ? "bad" : "warn"} title={problems[0]!}>
           {problems.slice(1).map((problem) => (

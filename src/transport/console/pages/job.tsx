@@ -93,13 +93,16 @@ export const jobPage: Page = {
 
 /** How far a job is; the same for every reader. */
 export function JobFacts({ job }: { readonly job: JobView }): Html {
-  const { state, done, total, error } = job;
+  const { kind, state, done, total, error } = job;
+  // What is done in bytes is told as a share: a copy's bytes are looked at several times.
+  const inBytes = kind === "snapshot" || kind === "verify";
+  const percent = `${Math.floor((100 * done) / Math.max(1, total))} %`;
   return (
     <div class="job stack" data-state={state}>
       {total > 0 && (
         <Meter
-          share={done / total}
-          label={`${done} of ${total}`}
+          share={state === "done" ? 1 : done / total}
+          label={inBytes ? `${percent} done` : `${done} of ${total}`}
           {...(state === "failed" ? { tone: "bad" as const } : {})}
         />
       )}
@@ -109,7 +112,9 @@ export function JobFacts({ job }: { readonly job: JobView }): Html {
             {words[state]}
           </State>
         </Fact>
-        {total > 0 && <Fact label="Progress">{`${countOf(done)} of ${countOf(total)}`}</Fact>}
+        {total > 0 && (
+          <Fact label="Progress">{inBytes ? percent : `${countOf(done)} of ${countOf(total)}`}</Fact>
+        )}
         <Fact label="Began">
           <Clock atMs={job.startedAtMs} />
         </Fact>

@@ -7,7 +7,7 @@ import { LinkButton } from "../components/button";
 import { Live } from "../components/live";
 import { State, Tag } from "../components/state";
 import { type Column, Table } from "../components/table";
-import { Amount, Commands, Fact, Facts, Mono, Time } from "../components/values";
+import { Amount, Commands, Fact, Facts, Mono, shellQuoted, Time } from "../components/values";
 import type { Child, Html } from "../html";
 import type { ConsoleServices, Page } from "../page";
 import { bytesOf, countOf, millisecondsOf, plural, spanOf, written } from "../text";
@@ -47,7 +47,16 @@ export const member: Page = {
             </p>
             {!isFresh(shown) && shown.silentMs !== undefined && <Silence member={shown} nowMs={nowMs} />}
           </Live>
-          {shown.name === "" && <StartIt member={shown} view={view} />}
+          <Live id="start" as="div" still>
+            {shown.name === "" && (
+              <StartIt
+                member={shown}
+                view={view}
+                name={request.query.text("name")}
+                clientUrl={request.query.text("client")}
+              />
+            )}
+          </Live>
           <div class="halves">
             <Replication member={shown} view={view} nowMs={nowMs} />
             <Machine member={shown} />
@@ -108,19 +117,33 @@ function Silence({ member: shown, nowMs }: { readonly member: MemberView; readon
 }
 
 /** How to start a member that was added by hand. */
-function StartIt({ member: added, view }: { readonly member: MemberView; readonly view: ClusterView }): Html {
+function StartIt({
+  member: added,
+  view,
+  name = "NAME",
+  clientUrl = "http://ADDRESS:2379",
+}: {
+  readonly member: MemberView;
+  readonly view: ClusterView;
+  readonly name?: string | undefined;
+  readonly clientUrl?: string | undefined;
+}): Html {
   return (
-    <Section title="Start it now" lead="On the machine of its peer URL. Until then it cannot catch up.">
-      <Commands title="" of={[{ tool: "shell", text: startCommand(view, added, "NAME") }]} />
+    <Section
+      title="Start it now"
+      lead="On the machine of its peer URL, in a folder where its data may lie. Until then it cannot catch up."
+    >
+      <Commands title="" of={[{ tool: "shell", text: startCommand(view, added, name, clientUrl) }]} />
     </Section>
   );
 }
 
 /** The command that starts an added member with empty data. */
-export function startCommand(
+function startCommand(
   view: ClusterView,
   added: Pick<MemberView, "id" | "peerUrls">,
   name: string,
+  clientUrl: string,
 ): string {
   const cluster = [
     ...view.members
@@ -128,12 +151,12 @@ export function startCommand(
       .flatMap((one) => one.peerUrls.map((url) => `${one.name}=${url}`)),
     ...added.peerUrls.map((url) => `${name}=${url}`),
   ].join(",");
-  const [peerUrl = "http://ADDRESS:2380"] = added.peerUrls;
+  const peerUrls = added.peerUrls.join(",");
   return [
-    `keelson --name ${name} --data-dir ${name}.keelson \\`,
-    `  --initial-cluster-state existing --initial-cluster ${cluster} \\`,
-    `  --listen-peer-urls ${peerUrl} --initial-advertise-peer-urls ${peerUrl} \\`,
-    "  --listen-client-urls http://ADDRESS:2379 --advertise-client-urls http://ADDRESS:2379",
+    `keelson --name ${shellQuoted(name)} --data-dir ${shellQuoted(`${name}.keelson`)} \\`,
+    `  --initial-cluster-state existing --initial-cluster ${shellQuoted(cluster)} \\`,
+    `  --listen-peer-urls ${shellQuoted(peerUrls)} --initial-advertise-peer-urls ${shellQuoted(peerUrls)} \\`,
+    `  --listen-client-urls ${shellQuoted(clientUrl)} --advertise-client-urls ${shellQuoted(clientUrl)}`,
   ].join("\n");
 }
 

@@ -16,9 +16,10 @@ import { QuorumChange } from "../components/quorum";
 import { type Command, Commands } from "../components/values";
 import type { Child, Html } from "../html";
 import type { Action, Page, PageContent, PageRequest, PostRequest } from "../page";
+import { address } from "../query";
 import { countOf, plural } from "../text";
 import { clientUrlOf, isFresh, joinCommand, nameOf } from "../words";
-import { memberOf, startCommand } from "./member";
+import { memberOf } from "./member";
 
 const trail = [{ text: "Members", href: "/ui/members" }];
 /** What a change waits for before it gives up is the member's own; this is for reading it. */
@@ -85,20 +86,73 @@ function peerUrlsOf(text: string): {
   return { urls, problem: undefined };
 }
 
-async function addContent(request: PageRequest, problem?: string): Promise<PageContent> {
+/** What the new member is to be called, and where clients will find it, as far as the form says. */
+interface Place {
+  readonly name: string;
+  readonly clientUrl: string;
+}
+
+const namePattern = /^[\w.-]{1,64}$/;
+
+/** A name that no member has, and the peer URL's host at etcd's port: what the command needs if nothing else is said. */
+function placeOf(view: ClusterView, urls: readonly string[], name?: string, clientUrl?: string): Place {
+  const taken = new Set(view.members.map((member) => member.name));
+  let number = view.members.length + 1;
+  while (taken.has(`n${number}`)) number++;
+  const [peerUrl] = urls;
+  const { protocol, hostname } =
+    peerUrl !== undefined && URL.canParse(peerUrl)
+      ? new URL(peerUrl)
+      : { protocol: "http:", hostname: "ADDRESS" };
+  return {
+    name: name !== undefined && name !== "" ? name : `n${number}`,
+    clientUrl: clientUrl !== undefined && clientUrl !== "" ? clientUrl : `${protocol}//${hostname}:2379`,
+  };
+}
+
+/** What is wrong with a name or a client URL that was given; they may be left empty. */
+function placeProblems(
+  view: ClusterView,
+  name: string,
+  clientUrl: string,
+): {
+  readonly name: string | undefined;
+  readonly clientUrl: string | undefined;
+} {
+  return {
+    name:
+      name === ""
+        ? undefined
+        : !namePattern.test(name)
+          ? "Letters, digits, dots, dashes and underscores, at most 64."
+          : view.members.some((member) => member.name === name)
+            ? `A member is called ${name} already.`
+            : undefined,
+    clientUrl: clientUrl === "" ? undefined : peerUrlsOf(clientUrl).problem,
+  };
+}
+
+async function addContent(request: PageRequest): Promise<PageContent> {
   const { services, query } = request;
   const view = services.status.view();
   const text = query.text("url");
   const voter = query.text("kind") === "voter";
+  const [name = "", clientUrl = ""] = [query.text("name")?.trim(), query.text("client")?.trim()];
   const checked = text === undefined ? undefined : peerUrlsOf(text);
-  const wrong = problem ?? checked?.problem;
-  const ready = checked !== undefined && checked.problem === undefined;
-  const preview = ready ? await services.overview.preview({ kind: "add", learner: !voter }) : undefined;
-  const url = checked?.urls.join(",") ?? "";
+  const wrong = checked?.problem;
+  const wrongPlace = placeProblems(view, name, clientUrl);
+  const fits = wrong === undefined && wrongPlace.name === undefined && wrongPlace.clientUrl === undefined;
+  const ready = checked !== undefined && fits;
+  const urls = checked?.urls ?? [];
+  const preview = ready
+    ? await services.overview.preview({ kind: "add", learner: !voter, peerUrls: urls })
+    : undefined;
+  const url = urls.join(",");
+  const place = placeOf(view, urls, name, clientUrl);
   return {
     title: "Add member",
     trail,
-    status: wrong === undefined || !ready ? 200 : 422,
+    status: fits ? 200 : 422,
     body: (
       <>
         <div class="narrow-page">
@@ -106,7 +160,7 @@ async function addContent(request: PageRequest, problem?: string): Promise<PageC
             <Field
               label="Peer URL"
               for="url"
-              problem={text === undefined ? undefined : wrong}
+              problem={wrong}
               help="Where the other members will reach it. Several, with commas between."
             >
               <TextInput
@@ -117,7 +171,39 @@ async function addContent(request: PageRequest, problem?: string): Promise<PageC
                 value={text}
                 placeholder="http://10.0.0.4:2380"
                 required
-                invalid={text !== undefined && wrong !== undefined}
+                invalid={wrong !== undefined}
+              />
+            </Field>
+            <Field
+              label="Name"
+              for="name"
+              problem={wrongPlace.name}
+              help={`For the command that starts it. Left empty: ${placeOf(view, []).name}.`}
+            >
+              <TextInput
+                id="name"
+                name="name"
+                mono
+                width={16}
+                value={name}
+                autocomplete="off"
+                invalid={wrongPlace.name !== undefined}
+              />
+            </Field>
+            <Field
+              label="Client URL"
+              for="client"
+              problem={wrongPlace.clientUrl}
+              help="Where clients will reach it. Left empty: the host of the peer URL, port 2379."
+            >
+              <TextInput
+                id="client"
+                name="client"
+                mono
+                width={36}
+                value={clientUrl}
+                autocomplete="off"
+                invalid={wrongPlace.clientUrl !== undefined}
               />
             </Field>
             <fieldset class="choices">
@@ -153,12 +239,14 @@ async function addContent(request: PageRequest, problem?: string): Promise<PageC
                 },
                 {
                   tool: "etcdctl",
-                  text: `etcdctl --endpoints ${clientUrlOf(view, request.origin)} member add NAME --peer-urls ${url}${voter ? "" : " --learner"}`,
+                  text: `etcdctl --endpoints ${clientUrlOf(view, request.origin)} member add ${place.name} --peer-urls ${url}${voter ? "" : " --learner"}`,
                 },
               ]}
             >
               <input type="hidden" name="url" value={url} />
               <input type="hidden" name="kind" value={voter ? "voter" : "learner"} />
+              <input type="hidden" name="name" value={place.name} />
+              <input type="hidden" name="client" value={place.clientUrl} />
             </Confirmed>
           </Section>
         )}
@@ -189,27 +277,23 @@ const doAddMember: Action = {
     const { form, services } = request;
     const { urls, problem } = peerUrlsOf(form.text("url") ?? "");
     const learner = form.text("kind") !== "voter";
-    if (problem !== undefined) throw new Problem("bad-parameter", problem);
+    const [name = "", clientUrl = ""] = [form.text("name"), form.text("client")];
+    const wrongPlace = placeProblems(services.status.view(), name, clientUrl);
+    const wrong = problem ?? wrongPlace.name ?? wrongPlace.clientUrl;
+    if (wrong !== undefined) throw new Problem("bad-parameter", wrong);
     const { member } = await services.cluster.memberAdd(
       create(MemberAddRequestSchema, { peerURLs: [...urls], isLearner: learner }),
     );
     const id = hex16(member!.ID);
-    const view = services.status.view();
+    // The page shows the command for as long as the member has not started; the address carries what it needs.
+    const place = placeOf(services.status.view(), urls, name, clientUrl);
     return {
       kind: "done",
-      to: `/ui/members/${id}`,
+      to: address(`/ui/members/${id}`, { name: place.name, client: place.clientUrl }),
       notice: {
         tone: "ok",
         text: `${learner ? "A learner" : "A voter"} was added: ${id}`,
-        body: (
-          <>
-            <p>Start it now, with empty data. It catches up, and this page shows how far it is.</p>
-            <Commands
-              title=""
-              of={[{ tool: "shell", text: startCommand(view, { id, peerUrls: urls }, "NAME") }]}
-            />
-          </>
-        ),
+        body: <p>Start it now, with empty data. It catches up, and this page shows how far it is.</p>,
       },
     };
   },

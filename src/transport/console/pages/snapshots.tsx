@@ -345,8 +345,8 @@ const takeSnapshot: Action = {
     if (!services.status.view().members.some((member) => member.id === id)) {
       throw new Problem("member-not-found", "There is no member with this id.");
     }
-    const job = services.jobs.start("snapshot", async () => {
-      const taken = await services.snapshots.take(BigInt(`0x${id}`));
+    const job = services.jobs.start("snapshot", async (context) => {
+      const taken = await services.snapshots.take(BigInt(`0x${id}`), context);
       return { name: taken.name, revision: String(taken.revision) };
     });
     return { kind: "done", to: address("/ui/snapshots", { job: job.id }) };
@@ -359,7 +359,7 @@ const verifySnapshot: Action = {
   async run(request): Promise<Outcome> {
     const { services } = request;
     const { name } = await infoOf(request);
-    const job = services.jobs.start("verify", () => services.snapshots.verify(name));
+    const job = services.jobs.start("verify", (context) => services.snapshots.verify(name, context));
     return { kind: "done", to: address(`/ui/snapshots/${name}`, { job: job.id }) };
   },
 };

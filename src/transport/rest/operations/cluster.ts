@@ -43,6 +43,15 @@ const PreviewShape = strict({
   after: QuorumShape,
   needed: Type.Array(Type.String(), { description: "Who would have to answer, because nobody is spare." }),
   problems: Type.Array(Type.String(), { description: "What would break, as far as this member knows." }),
+  refusal: Type.Optional(
+    strict(
+      {
+        error: Type.String(),
+        instead: Type.String({ description: "What to do first, or in its place." }),
+      },
+      { description: "Why the leader would not do it now; absent when it would." },
+    ),
+  ),
 });
 const AlarmShape = strict({ type: Type.String(), member: HexId });
 const alarmNames = { nospace: AlarmType.NOSPACE, corrupt: AlarmType.CORRUPT } as const;
@@ -196,7 +205,7 @@ export const clusterOperations: readonly Operation[] = [
     ],
     async handle(request, services) {
       const { peerUrls, learner = true } = request.body;
-      if (request.query.dryRun === true) return previewed(services, { kind: "add", learner });
+      if (request.query.dryRun === true) return previewed(services, { kind: "add", learner, peerUrls });
       const added = await services.cluster.memberAdd(
         create(MemberAddRequestSchema, { peerURLs: peerUrls, isLearner: learner }),
       );

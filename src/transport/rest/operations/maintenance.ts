@@ -321,12 +321,7 @@ export const maintenanceOperations: readonly Operation[] = [
       if (!members.some(({ ID }) => ID === member))
         throw new Problem("member-not-found", "There is no member with this id.");
       return accepted(
-        jobs.start("snapshot", async (context) => {
-          const taken = await snapshots.take(member);
-          if (!context.canceled) return snapshotJson(taken);
-          await snapshots.remove(taken.name);
-          throw new Error("given up; what was taken is removed");
-        }),
+        jobs.start("snapshot", async (context) => snapshotJson(await snapshots.take(member, context))),
       );
     },
   }),
