@@ -398,6 +398,7 @@ async function openDoors(
       requestBytesMax: options.requestBytesMax,
       requestIdPrefix: bootId,
       onFatal: fatal,
+      answered: (durationMs) => requests.observe(durationMs / 1_000),
     }),
     access,
     rate,

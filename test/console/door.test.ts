@@ -246,3 +246,21 @@ test("only what changed travels", async () => {
   expect((await visit(`${open.url}/ui/live?page=/ui/kit`)).status).toBe(404);
   expect((await visit(`${open.url}/ui/live?page=/ui/&once`)).text).toStartWith("<hx-partial");
 });
+
+test("REST requests count among the requests that members tell of", async () => {
+  const { id } = await (
+    await fetch(`${open.url}/api/v1/members`)
+  )
+    .json()
+    .then((list) => (list as { readonly members: readonly { readonly id: string }[] }).members[0]!);
+  const told = async (): Promise<string> => {
+    const { text } = await visit(`${open.url}/ui/members/${id}`);
+    return /id="live-request"[^>]*>([\s\S]*?)<\/(?:span|div)><\/dd>/.exec(text)![1]!;
+  };
+  // A window is five seconds long; nothing but REST asks here.
+  for (let tries = 0; tries < 60 && (await told()).includes("nothing measured"); tries++) {
+    for (let asked = 0; asked < 20; asked++) await open.ask("GET", "/kv/none");
+    await Bun.sleep(200);
+  }
+  expect(await told()).toMatch(/\d/);
+}, 30_000);

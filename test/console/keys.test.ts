@@ -53,7 +53,7 @@ test("the tree shows levels with their counts, opens them in place, and pages th
     page = await visitor.get(unescaped(next));
   }
   expect(seen.size).toBe(10_000);
-});
+}, 30_000);
 
 const emptyPut = {
   $typeName: "etcdserverpb.PutRequest" as const,

@@ -34,6 +34,8 @@ export interface RestOptions {
   readonly requestIdPrefix?: string;
   /** A broken invariant escaped: the process must end. */
   readonly onFatal?: (error: Error) => void;
+  /** Told of each request that an operation answered in one piece, however it went. */
+  readonly answered?: (durationMs: number) => void;
 }
 
 /** What Elysia's handlers answer: the answer itself travels in the exchange, as plain data. */
@@ -93,6 +95,7 @@ export class RestApi {
   /** Answers one request whose path lies below {@link basePath}; `admit` throws when the caller may not ask. Never rejects. */
   async ask(plain: PlainRequest, admit: () => void = () => {}): Promise<Answer> {
     const requestId = this.#requestId(plain);
+    const startedAtMs = performance.now();
     let operation: Operation | undefined;
     let exchange: Exchange | undefined;
     try {
@@ -118,6 +121,11 @@ export class RestApi {
       return { ...answer, headers: { ...answer.headers, "x-request-id": requestId } };
     } catch (error) {
       return this.#problemAnswer(error, requestId, operation);
+    } finally {
+      // What streams, or waits for something to happen, lasts as long as its client wants.
+      if (operation !== undefined && exchange?.streaming === false && !exchange.endless) {
+        this.#options.answered?.(performance.now() - startedAtMs);
+      }
     }
   }
 
