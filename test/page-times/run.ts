@@ -1,6 +1,6 @@
 /**
  * How long each page of the console takes to its last byte, on the leader, with a million keys, while the put benchmark
- * runs: `bun test/bench/pages.ts [--members 1] [--keys 1000000] [--loads 20] [--only keys]`. Exit code 1 when the p95 of
+ * runs: `bun test/page-times/run.ts [--members 1] [--keys 1000000] [--loads 20] [--only keys]`. Exit code 1 when the p95 of
  * a page, downloads apart, is above 100 ms.
  */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -10,7 +10,7 @@ import Table from "cli-table3";
 import { startCluster } from "../tools/cluster";
 import { repositoryDir } from "../tools/install";
 import type { Server } from "../tools/server";
-import { runBench } from "./load";
+import { runBench } from "../bench/load";
 
 const goalMs = 100;
 const { values } = parseArgs({
