@@ -5,10 +5,10 @@ export class InvariantError extends Error {
 
 /**
  * Throws an {@link InvariantError} unless `condition` holds. Stays on in production: whoever drives the
- * program ends the process when one escapes.
+ * program ends the process when one escapes. On hot paths the message is a function: text is made when it is needed.
  */
-export function assert(condition: unknown, message: string): asserts condition {
-  if (!condition) throw new InvariantError(message);
+export function assert(condition: unknown, message: string | (() => string)): asserts condition {
+  if (!condition) throw new InvariantError(typeof message === "string" ? message : message());
 }
 
 /** Marks a branch that the types say is impossible. */

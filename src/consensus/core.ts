@@ -103,7 +103,7 @@ export class Core {
   }
 
   becomeFollower(term: Term, leader: MemberId): void {
-    assert(term >= this.term, `term would go back from ${this.term} to ${term}`);
+    assert(term >= this.term, () => `term would go back from ${this.term} to ${term}`);
     if (term > this.term) {
       this.term = term;
       this.vote = noMember;
@@ -123,7 +123,7 @@ export class Core {
     if (this.role !== "follower") this.becomeFollower(this.term, leader);
     assert(
       this.leader === noMember || this.leader === leader,
-      `members ${this.leader} and ${leader} both lead term ${this.term}`,
+      () => `members ${this.leader} and ${leader} both lead term ${this.term}`,
     );
     this.leader = leader;
     this.electionElapsed = 0;

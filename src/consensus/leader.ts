@@ -14,7 +14,7 @@ import type { ConfigurationChange, SnapshotPosition } from "./types";
 
 /** A leader's own state; only to be asked for while leading. */
 export function leadershipOf(core: Core): Leadership {
-  assert(core.leadership !== undefined, `member ${core.id} is ${core.role}, not leader`);
+  assert(core.leadership !== undefined, () => `member ${core.id} is ${core.role}, not leader`);
   return core.leadership;
 }
 

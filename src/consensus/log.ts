@@ -110,7 +110,7 @@ export class Log {
 
   get lastTerm(): Term {
     const term = this.term(this.#last);
-    assert(term !== undefined, `term of the last entry ${this.#last} is unknown`);
+    assert(term !== undefined, () => `term of the last entry ${this.#last} is unknown`);
     return term;
   }
 
@@ -175,9 +175,15 @@ export class Log {
   }
 
   #truncateFrom(index: LogIndex): void {
-    assert(index > this.#commit, `entry ${index} is committed (${this.#commit}) and cannot be replaced`);
+    assert(
+      index > this.#commit,
+      () => `entry ${index} is committed (${this.#commit}) and cannot be replaced`,
+    );
     const keep = this.#head + (index - this.#tailFirst);
-    assert(keep >= this.#head, `entry ${index} left memory (${this.#tailFirst}) before it was committed`);
+    assert(
+      keep >= this.#head,
+      () => `entry ${index} left memory (${this.#tailFirst}) before it was committed`,
+    );
     for (let i = keep; i < this.#tail.length; i++) this.#tailBytes -= entryBytes(this.#tail[i]!);
     this.#tail.length = keep;
     this.#last = index - 1;
@@ -191,7 +197,7 @@ export class Log {
   /** Moves the commit index forward; a lower one changes nothing (R14). */
   commitTo(index: LogIndex): void {
     if (index <= this.#commit) return;
-    assert(index <= this.#last, `commit ${index} is beyond the log's end ${this.#last}`);
+    assert(index <= this.#last, () => `commit ${index} is beyond the log's end ${this.#last}`);
     this.#commit = index;
   }
 
@@ -253,7 +259,7 @@ export class Log {
     }
     const newest = entries[entries.length - 1];
     if (newest !== undefined) {
-      assert(entries[0]!.index === next, `delivery begins at ${entries[0]!.index}, not at ${next}`);
+      assert(entries[0]!.index === next, () => `delivery begins at ${entries[0]!.index}, not at ${next}`);
       this.#delivered = newest.index;
     }
     return entries;
@@ -272,8 +278,8 @@ export class Log {
   supply(low: LogIndex, entries: readonly Entry[]): void {
     this.#terms.prepend(entries);
     if (this.#deliveryAskedFor !== low || this.#delivered + 1 !== low || low >= this.#tailFirst) return;
-    assert(entries.length > 0, `committed entry ${low} is gone from storage before it was applied`);
-    assert(entries[0]!.index === low, `storage answered ${entries[0]!.index} for ${low}`);
+    assert(entries.length > 0, () => `committed entry ${low} is gone from storage before it was applied`);
+    assert(entries[0]!.index === low, () => `storage answered ${entries[0]!.index} for ${low}`);
     const limit = this.#deliverable;
     this.#supplied =
       entries[entries.length - 1]!.index <= limit ? entries : entries.slice(0, limit + 1 - low);
@@ -293,7 +299,7 @@ export class Log {
 
   appliedTo(index: LogIndex): void {
     if (index <= this.#applied) return;
-    assert(index <= this.#delivered, `applied ${index} was not handed out (${this.#delivered})`);
+    assert(index <= this.#delivered, () => `applied ${index} was not handed out (${this.#delivered})`);
     this.#applied = index;
     while (this.#configurations.length > 0 && this.#configurations[0]! <= index) this.#configurations.shift();
   }

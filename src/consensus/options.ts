@@ -66,7 +66,8 @@ export interface ProgressStatus {
   readonly recentlyActive: boolean;
 }
 
-export interface Status {
+/** Where a member stands. */
+export interface BriefStatus {
   readonly id: MemberId;
   readonly role: Role;
   readonly term: Term;
@@ -83,6 +84,9 @@ export interface Status {
   readonly transferee: MemberId;
   /** True on a leader that has committed an entry of its own term. */
   readonly committedInTerm: boolean;
+}
+
+export interface Status extends BriefStatus {
   /** Of a leader, about every other member; empty otherwise. */
   readonly progress: readonly ProgressStatus[];
 }

@@ -89,7 +89,7 @@ export class Progress {
       this.probeSent = true;
       return;
     }
-    assert(this.state === "replicate", `append sent in state ${this.state}`);
+    assert(this.state === "replicate", () => `append sent in state ${this.state}`);
     if (bytes === 0) return;
     this.inflights.add(lastIndex, bytes);
     this.next = lastIndex + 1;

@@ -30,6 +30,7 @@ import {
 } from "./leader";
 import { wellFormed, type MessageKind, type MessageOf } from "./messages";
 import type {
+  BriefStatus,
   ConfigurationResult,
   ConsensusOptions,
   InitialState,
@@ -236,7 +237,8 @@ export class Raft {
     this.#core.log.compactTo(index, term);
   }
 
-  status(): Status {
+  /** Without what a leader knows of the others, so that asking for it often costs little. */
+  briefStatus(): BriefStatus {
     const core = this.#core;
     const { leadership, log } = core;
     return {
@@ -254,7 +256,14 @@ export class Raft {
       configuration: core.configuration,
       transferee: leadership?.transferee ?? noMember,
       committedInTerm: committedInTerm(core),
-      progress: leadership === undefined ? [] : [...leadership.progress.values()].map(progressStatus),
+    };
+  }
+
+  status(): Status {
+    const { leadership } = this.#core;
+    return {
+      ...this.briefStatus(),
+      progress: leadership === undefined ? [] : Array.from(leadership.progress.values(), progressStatus),
     };
   }
 }

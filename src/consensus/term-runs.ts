@@ -16,7 +16,10 @@ export class TermRuns {
   append(index: LogIndex, term: Term): void {
     const last = this.#runs[this.#runs.length - 1];
     if (last !== undefined && last.term === term) return;
-    assert(last === undefined || last.term < term, `term ${term} at ${index} follows term ${last?.term}`);
+    assert(
+      last === undefined || last.term < term,
+      () => `term ${term} at ${index} follows term ${last?.term}`,
+    );
     this.#runs.push({ first: index, term });
   }
 

@@ -64,7 +64,10 @@ export class Unstable {
     this.persistedTerm = batch.hardTerm;
     this.persistedVote = batch.hardVote;
     batches.splice(0, at + 1);
-    assert(this.persisted <= this.handed, `persisted ${this.persisted} is beyond handed ${this.handed}`);
+    assert(
+      this.persisted <= this.handed,
+      () => `persisted ${this.persisted} is beyond handed ${this.handed}`,
+    );
     return true;
   }
 

@@ -153,7 +153,7 @@ export class Applier {
     switch (result.kind) {
       case "nothing": {
         // The first entry of a term: from here on all leases granted before are known.
-        const { role, term } = raft.status();
+        const { role, term } = raft.briefStatus();
         if (role === "leader" && term === entry.term) leases.promote(term, leaseSourceOf(state));
         return;
       }
@@ -183,7 +183,8 @@ function commandOf(entry: Entry): Command | undefined {
   const command = decodeCommand(entry.data);
   assert(
     command.version === commandVersion,
-    `log entry ${entry.index} has command version ${command.version}, this build knows ${commandVersion}: ` +
+    () =>
+      `log entry ${entry.index} has command version ${command.version}, this build knows ${commandVersion}: ` +
       "it was written by a newer keelson; start that version again",
   );
   return command;

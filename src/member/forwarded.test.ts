@@ -18,7 +18,7 @@ class Stage {
   readonly forwarded = new Forwarded({
     self: 1n,
     raft: {
-      status: () => ({ role: this.role, term: this.term, transferee: this.transferee }),
+      briefStatus: () => ({ role: this.role, term: this.term, transferee: this.transferee }),
       propose: (payloads: readonly Uint8Array[]) => {
         this.appended += payloads.length;
         return { ok: true };

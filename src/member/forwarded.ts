@@ -53,7 +53,7 @@ export class Forwarded {
   }
 
   #noticeLeadership(): void {
-    const { role, term } = this.#parts.raft.status();
+    const { role, term } = this.#parts.raft.briefStatus();
     if (role !== "leader" || term === this.#ledTerm) return;
     this.#refuseHeld("not-leader");
     this.#ledTerm = term;
@@ -61,7 +61,7 @@ export class Forwarded {
   }
 
   #leads(): boolean {
-    const { role, term } = this.#parts.raft.status();
+    const { role, term } = this.#parts.raft.briefStatus();
     return role === "leader" && term === this.#ledTerm;
   }
 
@@ -70,7 +70,7 @@ export class Forwarded {
     if (this.#held.length === 0) return;
     const { raft, clock, overloaded, stuck, stuckMaxMs } = this.#parts;
     if (!this.#leads()) return this.#refuseHeld("not-leader");
-    if (raft.status().transferee !== noMember) return;
+    if (raft.briefStatus().transferee !== noMember) return;
     if (stuck()) {
       if (clock.monotonicMs() - this.#heldSinceMs >= stuckMaxMs) this.#refuseHeld("overloaded");
       return;

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { assert } from "../assert";
-import type { Raft, Status } from "../consensus/raft";
+import type { BriefStatus, Raft, Status } from "../consensus/raft";
 import type { Idempotency } from "../idempotency";
 import { refuse, type RefusalName } from "../errors";
 import { type ClusterId, type LeaseId, type MemberId, noMember, type Revision, type Term } from "../ids";
@@ -461,7 +461,7 @@ export class Member {
   }
 
   #stateChanged(): void {
-    const { role, term, leader } = this.#raft.status();
+    const { role, term, leader } = this.#raft.briefStatus();
     this.#term = term;
     this.#news.leader(leader, term);
     if (leader !== this.#leader) {
@@ -480,7 +480,7 @@ export class Member {
   }
 
   #configurationChanged(): void {
-    const { voters, learners } = this.#raft.status().configuration;
+    const { voters, learners } = this.#raft.briefStatus().configuration;
     this.#learner = learners.includes(this.id);
     this.#alone = voters.length === 1 && voters[0] === this.id;
     this.#ports.peers.setMembers(this.#others.addresses());
@@ -499,7 +499,7 @@ export class Member {
 
   #sweep(): void {
     const nowMs = this.#ports.clock.monotonicMs();
-    const { voters } = this.#raft.status().configuration;
+    const { voters } = this.#raft.briefStatus().configuration;
     this.#proposals.sweep(nowMs, this.requestTimeoutMs, (submittedAtMs) =>
       timeoutReason(submittedAtMs, {
         self: this.id,
@@ -554,15 +554,16 @@ export class Member {
   status(): Status {
     return this.#raft.status();
   }
+  briefStatus(): BriefStatus {
+    return this.#raft.briefStatus();
+  }
   /** Numbers for metrics and Status. */
-  counters(): {
-    readonly proposalsPending: number;
-    readonly proposalsFailed: number;
-    readonly readsFailed: number;
-    readonly backlog: number;
-    readonly slowApplies: number;
-    readonly logBytes: number;
-  } {
+  counters(): Readonly<
+    Record<
+      "proposalsPending" | "proposalsFailed" | "readsFailed" | "backlog" | "slowApplies" | "logBytes",
+      number
+    >
+  > {
     return {
       proposalsPending: this.#proposals.pending,
       proposalsFailed: this.#proposals.failed,

@@ -82,7 +82,7 @@ class Stage {
         this.#lastIndex += payloads.length;
         return { ...this.outcome, firstIndex };
       },
-      status: () => ({ term: this.term, role: this.outcome.ok ? "leader" : "follower" }),
+      briefStatus: () => ({ term: this.term, role: this.outcome.ok ? "leader" : "follower" }),
     } as unknown as Raft;
     this.proposals.handIn(raft, this.#send);
     return this;

@@ -142,7 +142,7 @@ export class Proposals {
       return;
     }
     if (outcome.reason === "not-leader" && outcome.leader !== noMember) {
-      this.#forward(outcome.leader, raft.status().term, send);
+      this.#forward(outcome.leader, raft.briefStatus().term, send);
     } else if (outcome.reason === "overloaded") {
       const refused = this.#queued;
       this.#clearQueue();
@@ -151,7 +151,7 @@ export class Proposals {
   }
 
   #refuseOutsideTerm(raft: Raft): void {
-    const { role, term } = raft.status();
+    const { role, term } = raft.briefStatus();
     const ledTerm = role === "leader" ? term : undefined;
     const isOutside = ({ onlyInTerm }: Queued) => onlyInTerm !== undefined && onlyInTerm !== ledTerm;
     const queued = this.#queued;

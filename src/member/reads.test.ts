@@ -15,7 +15,7 @@ function askable(answers: { ok: boolean; leader: bigint; term: number } = { ok: 
       if (answers.ok) contexts.push(context);
       return answers;
     },
-    status: () => answers,
+    briefStatus: () => answers,
   } as unknown as Raft;
   return { raft, contexts };
 }

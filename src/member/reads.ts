@@ -103,7 +103,7 @@ export class Reads {
       return true;
     }
     round.askedOf = outcome.leader;
-    round.askedTerm = raft.status().term;
+    round.askedTerm = raft.briefStatus().term;
     round.askAgainAtMs = nowMs + askAgainMs;
     ask(outcome.leader, context);
     return true;
@@ -113,7 +113,7 @@ export class Reads {
   #askAgain(round: Round, raft: Raft, nowMs: number, ask: AskLeader): void {
     if (round.askAgainAtMs === Infinity) return;
     if (nowMs < round.askAgainAtMs) {
-      const { leader, term } = raft.status();
+      const { leader, term } = raft.briefStatus();
       if (leader === round.askedOf && term === round.askedTerm) return;
     }
     this.#ask(round, raft, nowMs, ask);

@@ -170,7 +170,7 @@ export class StateMachine {
 
   #expect(index: LogIndex): void {
     assert(this.#pending === undefined, "an entry is still being applied");
-    assert(index === this.appliedIndex + 1, `entry ${index} does not follow ${this.appliedIndex}`);
+    assert(index === this.appliedIndex + 1, () => `entry ${index} does not follow ${this.appliedIndex}`);
   }
 
   #finish(index: LogIndex, term: Term, result: ApplyResult): Applied {

@@ -73,7 +73,7 @@ export class StreamChecker {
   received(message: WatchResponse): void {
     const revision = Number(message.header?.revision);
     assert(message.header !== undefined, "a response has a header");
-    assert(revision <= this.truth.revision, `header ${revision} is ahead of the store`);
+    assert(revision <= this.truth.revision, () => `header ${revision} is ahead of the store`);
     if (message.created) return this.#onCreated(message, revision);
     if (message.canceled) return this.#onCanceled(message);
     if (message.events.length === 0) return this.#onProgress(message, revision);
@@ -82,11 +82,11 @@ export class StreamChecker {
 
   /** At the end every live watcher has seen everything. */
   finish(): void {
-    assert(this.#asked.length === 0, `${this.#asked.length} create requests were never answered`);
+    assert(this.#asked.length === 0, () => `${this.#asked.length} create requests were never answered`);
     for (const [id, watched] of this.#watched) {
       const missing = this.#next(watched, this.truth.revision);
-      assert(missing === undefined, `watcher ${id} never saw revision ${missing?.revision}`);
-      assert(watched.pieces.length === 0, `watcher ${id} waits for the last fragment`);
+      assert(missing === undefined, () => `watcher ${id} never saw revision ${missing?.revision}`);
+      assert(watched.pieces.length === 0, () => `watcher ${id} waits for the last fragment`);
     }
   }
 
@@ -101,12 +101,12 @@ export class StreamChecker {
       toBinaryString(request.rangeEnd) <= (toBinaryString(request.key) || "\0");
     const duplicate = request.watchId !== 0n && this.#watched.has(request.watchId);
     const refused = request.startRevision < 0n || emptyRange || duplicate;
-    assert(message.canceled === refused, `created answer: canceled is ${message.canceled}`);
+    assert(message.canceled === refused, () => `created answer: canceled is ${message.canceled}`);
     if (refused) {
       assert(message.watchId === -1n, "a refused watcher has id -1");
       return;
     }
-    assert(!this.#watched.has(message.watchId), `id ${message.watchId} is in use`);
+    assert(!this.#watched.has(message.watchId), () => `id ${message.watchId} is in use`);
     assert(request.watchId === 0n || request.watchId === message.watchId, "the id asked for");
     const start = Number(request.startRevision);
     const floor = start === 0 ? revision + 1 : start;
@@ -115,7 +115,7 @@ export class StreamChecker {
 
   #onCanceled(message: WatchResponse): void {
     const watched = this.#watched.get(message.watchId);
-    assert(watched !== undefined, `canceled answer for unknown watcher ${message.watchId}`);
+    assert(watched !== undefined, () => `canceled answer for unknown watcher ${message.watchId}`);
     this.#watched.delete(message.watchId);
     this.#canceled++;
     if (message.compactRevision === 0n) {
@@ -127,11 +127,14 @@ export class StreamChecker {
     const compacted = Number(message.compactRevision);
     assert(compacted <= this.truth.compactedRevision, "compacted revision is ahead of the store");
     const position = Math.max(watched.floor, watched.reached + 1);
-    assert(position < compacted, `canceled at ${compacted} although position ${position} was still there`);
+    assert(
+      position < compacted,
+      () => `canceled at ${compacted} although position ${position} was still there`,
+    );
   }
 
   #onProgress(message: WatchResponse, revision: Revision): void {
-    assert(revision >= this.#progress, `progress went from ${this.#progress} back to ${revision}`);
+    assert(revision >= this.#progress, () => `progress went from ${this.#progress} back to ${revision}`);
     this.#progresses++;
     const about =
       message.watchId === -1n ? [...this.#watched.values()] : [this.#watched.get(message.watchId)];
@@ -140,19 +143,19 @@ export class StreamChecker {
       this.#progress = revision;
     }
     for (const watched of about) {
-      assert(watched !== undefined, `progress for unknown watcher ${message.watchId}`);
+      assert(watched !== undefined, () => `progress for unknown watcher ${message.watchId}`);
       assert(watched.pieces.length === 0, "progress between fragments");
       assert(revision >= Number(watched.request.startRevision), "progress before the start");
       assert(revision >= watched.reached, "progress below what was seen");
       const missing = this.#next(watched, revision);
-      assert(missing === undefined, `progress at ${revision} overtook revision ${missing?.revision}`);
+      assert(missing === undefined, () => `progress at ${revision} overtook revision ${missing?.revision}`);
       watched.reached = revision;
     }
   }
 
   #onEvents(message: WatchResponse, revision: Revision): void {
     const watched = this.#watched.get(message.watchId);
-    assert(watched !== undefined, `events for watcher ${message.watchId}, which does not exist`);
+    assert(watched !== undefined, () => `events for watcher ${message.watchId}, which does not exist`);
     assert(!message.fragment || watched.request.fragment, "a fragment nobody asked for");
     const first = watched.pieces[0];
     assert(
@@ -167,10 +170,10 @@ export class StreamChecker {
     while (at < events.length) {
       const expected = this.#next(watched, this.truth.revision);
       assert(expected !== undefined, "an event that never happened, or was seen before");
-      assert(expected.revision <= revision, `event ${expected.revision} under header ${revision}`);
+      assert(expected.revision <= revision, () => `event ${expected.revision} under header ${revision}`);
       for (const change of expected.changes) {
         const event = events[at++];
-        assert(event !== undefined, `revision ${expected.revision} was cut in two`);
+        assert(event !== undefined, () => `revision ${expected.revision} was cut in two`);
         this.#compare(watched.request, change, event);
         this.#events++;
       }
@@ -184,7 +187,7 @@ export class StreamChecker {
     const hold = (holds: boolean, otherwise: string): void => {
       if (!holds) {
         const where = `${change.type} of ${JSON.stringify(change.key)} at ${change.revision}`;
-        assert(false, `${where}: ${otherwise}`);
+        assert(false, () => `${where}: ${otherwise}`);
       }
     };
     hold(type === change.type, `type ${type}`);

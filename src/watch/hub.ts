@@ -109,7 +109,10 @@ export class WatchHub {
 
   /** Takes what one revision changed; revisions come in order. Sent by the next {@link flush}. */
   publish(source: RevisionChanges): void {
-    assert(source.revision > this.#revision, `revision ${source.revision} published after ${this.#revision}`);
+    assert(
+      source.revision > this.#revision,
+      () => `revision ${source.revision} published after ${this.#revision}`,
+    );
     this.#revision = source.revision;
     if (this.#watchers === 0) return;
     const entry = new RevisionEvents(source, this.#history);
@@ -125,7 +128,7 @@ export class WatchHub {
 
   /** Moves the revision over revisions without changes. */
   advance(revision: Revision): void {
-    assert(revision >= this.#revision, `revision ${revision} after ${this.#revision}`);
+    assert(revision >= this.#revision, () => `revision ${revision} after ${this.#revision}`);
     this.#revision = revision;
   }
 

@@ -3,6 +3,7 @@
  * is computed from them by looking. Without slices or storage; what it says is what etcd-wire section 8 says. Tests
  * compare the real thing with it.
  */
+import { toBinaryString } from "../../src/bytes";
 import type { RefusalName } from "../../src/errors";
 import {
   type Compare,
@@ -63,9 +64,7 @@ class Refused extends Error {
   }
 }
 
-function text(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString("latin1");
-}
+const text = toBinaryString;
 
 const records = new WeakMap<ModelVersion, string>();
 

@@ -7,19 +7,80 @@ import type { Disk, DiskFile } from "../../src/member/ports";
 import type { Rng } from "../../src/rng";
 
 const sectorBytes = 512;
+const growthMax = 1024 ** 2;
 
 type FileOperation =
   | { readonly kind: "write"; readonly offset: number; readonly bytes: Uint8Array }
   | { readonly kind: "truncate"; readonly size: number }
   | { readonly kind: "allocate"; readonly size: number };
 
+/** Bytes that operations change in place, with room to grow, since every one of a run goes through here twice. */
+class Content {
+  length = 0;
+  /** Zero behind `length`. */
+  #bytes: Uint8Array<ArrayBuffer>;
+
+  constructor(bytes = new Uint8Array(0)) {
+    this.#bytes = bytes;
+    this.length = bytes.length;
+  }
+
+  copy(from = 0, to = this.length): Uint8Array<ArrayBuffer> {
+    return this.#bytes.slice(from, Math.min(to, this.length));
+  }
+
+  apply(operation: FileOperation): void {
+    if (operation.kind === "write") {
+      const { offset, bytes } = operation;
+      this.#grow(offset + bytes.length);
+      this.#bytes.set(bytes, offset);
+      return;
+    }
+    if (operation.size >= this.length) return this.#grow(operation.size);
+    if (operation.kind === "allocate") return;
+    this.#bytes.fill(0, operation.size, this.length);
+    this.length = operation.size;
+  }
+
+  #grow(length: number): void {
+    if (length <= this.length) return;
+    if (length > this.#bytes.length) {
+      const larger = new Uint8Array(Math.max(length, Math.min(2 * this.#bytes.length, length + growthMax)));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.length = length;
+  }
+}
+
 /** A file's content, whatever it is called and whether or not a name is left. */
 class Inode {
   /** What the next power cut cannot take. */
-  durable: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  durable = new Content();
   /** What a reader sees now. */
-  current: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  current = new Content();
   unsynced: FileOperation[] = [];
+  /** Operations that were unsynced once and are not any more. */
+  settled = 0;
+
+  static of(bytes: Uint8Array<ArrayBuffer>): Inode {
+    const inode = new Inode();
+    inode.reset(bytes);
+    return inode;
+  }
+
+  /** From now on these bytes, all of them durable. */
+  reset(bytes: Uint8Array<ArrayBuffer>): void {
+    this.durable = new Content(bytes);
+    this.current = new Content(bytes.slice());
+    this.settle(this.unsynced.length);
+  }
+
+  /** Takes the oldest operations out of those that are not synced. */
+  settle(count: number): FileOperation[] {
+    this.settled += count;
+    return this.unsynced.splice(0, count);
+  }
 }
 
 type NameOperation =
@@ -50,21 +111,13 @@ export interface SimulatedDiskOptions {
   readonly scheduleSync?: (complete: () => void) => void;
 }
 
-function apply(content: Uint8Array<ArrayBuffer>, operation: FileOperation): Uint8Array<ArrayBuffer> {
-  if (operation.kind === "write") {
-    const grown = resized(content, Math.max(content.length, operation.offset + operation.bytes.length));
-    grown.set(operation.bytes, operation.offset);
-    return grown;
-  }
-  const size = operation.kind === "truncate" ? operation.size : Math.max(content.length, operation.size);
-  return resized(content, size);
-}
-
-function resized(content: Uint8Array<ArrayBuffer>, size: number): Uint8Array<ArrayBuffer> {
-  if (size === content.length) return content;
-  const copy = new Uint8Array(size);
-  copy.set(content.subarray(0, size));
-  return copy;
+/** How long a file of so many bytes is after the operation. */
+function lengthAfter(length: number, operation: FileOperation): number {
+  if (operation.kind === "truncate") return operation.size;
+  return Math.max(
+    length,
+    operation.kind === "write" ? operation.offset + operation.bytes.length : operation.size,
+  );
 }
 
 function errno(code: string, what: string): NodeJS.ErrnoException {
@@ -73,7 +126,8 @@ function errno(code: string, what: string): NodeJS.ErrnoException {
 
 interface RunningSync {
   readonly inode: Inode;
-  readonly operations: readonly FileOperation[];
+  /** Covers the operations of the file before this one, counted from its beginning. */
+  readonly upTo: number;
   readonly done: PromiseWithResolvers<void>;
 }
 
@@ -188,11 +242,8 @@ export class SimulatedDisk implements Disk {
     }
     // Order among the survivors is the disk's business, as far as one file's size changes allow.
     shuffle(survivors, this.#rng);
-    let content = inode.durable;
-    for (const operation of survivors) content = apply(content, operation);
-    inode.durable = content.slice();
-    inode.current = content.slice();
-    inode.unsynced = [];
+    for (const operation of survivors) inode.durable.apply(operation);
+    inode.reset(inode.durable.copy());
   }
 
   #drawFate(operation: FileOperation): Fate {
@@ -271,16 +322,14 @@ export class SimulatedDisk implements Disk {
       use();
       if (mode === "read") throw errno("EBADF", "the file is open for reading");
       this.#step();
-      const grown = apply(inode.current, operation);
-      if (
-        this.budgetBytes !== Number.POSITIVE_INFINITY &&
-        grown.length > inode.current.length &&
-        this.usedBytes + grown.length - inode.current.length > this.budgetBytes
-      ) {
-        this.#overflow(inode, operation);
-        throw errno("ENOSPC", "no space left on the simulated disk");
+      if (this.budgetBytes !== Number.POSITIVE_INFINITY) {
+        const grownBytes = lengthAfter(inode.current.length, operation) - inode.current.length;
+        if (grownBytes > 0 && this.usedBytes + grownBytes > this.budgetBytes) {
+          this.#overflow(inode, operation);
+          throw errno("ENOSPC", "no space left on the simulated disk");
+        }
       }
-      inode.current = grown;
+      inode.current.apply(operation);
       inode.unsynced.push(operation);
       this.#afterStep();
     };
@@ -288,7 +337,7 @@ export class SimulatedDisk implements Disk {
       write: (offset, bytes) => change({ kind: "write", offset, bytes: bytes.slice() }),
       read: (offset, length) => {
         use();
-        return inode.current.slice(offset, offset + length);
+        return inode.current.copy(offset, offset + length);
       },
       sync: () => {
         try {
@@ -298,7 +347,8 @@ export class SimulatedDisk implements Disk {
         } catch (error) {
           return Promise.reject(error);
         }
-        const running = { inode, operations: inode.unsynced.slice(), done: Promise.withResolvers<void>() };
+        const upTo = inode.settled + inode.unsynced.length;
+        const running = { inode, upTo, done: Promise.withResolvers<void>() };
         if (this.#manualSync) this.#running.push(running);
         else if (this.#scheduleSync === undefined) this.#finishSync(running);
         else {
@@ -331,23 +381,20 @@ export class SimulatedDisk implements Disk {
     const room = inode.current.length + this.budgetBytes - this.usedBytes - operation.offset;
     if (room <= 0) return;
     const part: FileOperation = { ...operation, bytes: operation.bytes.subarray(0, room) };
-    inode.current = apply(inode.current, part);
+    inode.current.apply(part);
     inode.unsynced.push(part);
   }
 
-  #finishSync({ inode, operations, done }: RunningSync): void {
-    const covered = new Set(operations);
+  #finishSync({ inode, upTo, done }: RunningSync): void {
+    // A sync that began later may have been faster.
+    const covered = inode.settle(Math.max(0, upTo - inode.settled));
     if (this.#syncErrors > 0) {
       this.#syncErrors--;
       // The pages are marked clean: readers still see them, a later sync does not write them.
-      inode.unsynced = inode.unsynced.filter((operation) => !covered.has(operation));
       done.reject(errno("EIO", "the simulated disk failed to sync"));
       return;
     }
-    for (const operation of operations) {
-      if (inode.unsynced.includes(operation)) inode.durable = apply(inode.durable, operation);
-    }
-    inode.unsynced = inode.unsynced.filter((operation) => !covered.has(operation));
+    for (const operation of covered) inode.durable.apply(operation);
     done.resolve();
   }
 
@@ -430,7 +477,7 @@ export class SimulatedDisk implements Disk {
     const { directory, name } = this.#split(path);
     const inode = directory.current.get(name);
     if (inode === undefined) throw errno("ENOENT", path);
-    return inode.current.slice();
+    return inode.current.copy();
   }
 
   /** Changes a file behind everybody's back, durably: rot, misdirected writes, a careless hand. */
@@ -438,10 +485,8 @@ export class SimulatedDisk implements Disk {
     const { directory, name } = this.#split(path);
     const inode = directory.current.get(name);
     if (inode === undefined) throw errno("ENOENT", path);
-    const changed = change(inode.current) ?? inode.current;
-    inode.current = changed;
-    inode.durable = changed.slice();
-    inode.unsynced = [];
+    const content = inode.current.copy();
+    inode.reset(change(content) ?? content);
   }
 
   /** Flips one bit of a file. */
@@ -457,9 +502,7 @@ export class SimulatedDisk implements Disk {
     for (const [path, directory] of this.#directories) {
       const target = copy.#directory(path);
       for (const [name, { durable }] of directory.durable) {
-        const inode = new Inode();
-        inode.current = durable.slice();
-        inode.durable = durable.slice();
+        const inode = Inode.of(durable.copy());
         target.current.set(name, inode);
         target.durable.set(name, inode);
       }
@@ -473,9 +516,7 @@ export class SimulatedDisk implements Disk {
     for (const [path, directory] of this.#directories) {
       const target = copy.#directory(path);
       for (const [name, { current }] of directory.current) {
-        const inode = new Inode();
-        inode.current = current.slice();
-        inode.durable = current.slice();
+        const inode = Inode.of(current.copy());
         target.current.set(name, inode);
         target.durable.set(name, inode);
       }

@@ -3,7 +3,7 @@
  * durable, and at where they stand after each event.
  */
 import { voterSets } from "../../src/consensus/configuration";
-import type { Status } from "../../src/consensus/raft";
+import type { BriefStatus } from "../../src/consensus/raft";
 import { quorumHolds } from "../../src/consensus/quorum";
 import type { Entry, Ready } from "../../src/consensus/types";
 import type { LogIndex, MemberId, Term } from "../../src/ids";
@@ -18,7 +18,7 @@ interface Standing {
   readonly host: SimulatedHost;
   life: number;
   /** As of the last event of this life. */
-  status: Status | undefined;
+  status: BriefStatus | undefined;
   revision: number;
   /** Terms of the entries that consensus handed out, by index; and of those that the log acknowledged. */
   handedOut: Term[];
@@ -60,7 +60,7 @@ export class Referee {
   /** The highest index that some leader called committed. */
   committed: LogIndex = 0;
   /** Of the receiver, when a message arrives. */
-  #statusBefore: Status | undefined;
+  #statusBefore: BriefStatus | undefined;
 
   constructor(truth: Truth, trace: (host: SimulatedHost, what: string) => void) {
     this.#truth = truth;
@@ -86,7 +86,7 @@ export class Referee {
     return standing;
   }
 
-  status(host: SimulatedHost): Status | undefined {
+  status(host: SimulatedHost): BriefStatus | undefined {
     const standing = this.#standings.get(host);
     return standing !== undefined && standing.life === host.life && host.state === "up"
       ? standing.status
@@ -159,7 +159,10 @@ export class Referee {
     if (first !== undefined) {
       const status = standing.status;
       if (status?.role === "leader" && first.term === status.term) {
-        claim(first.index >= handedOut.length, `R2: leader ${host.name} overwrites its entry ${first.index}`);
+        claim(
+          first.index >= handedOut.length,
+          () => `R2: leader ${host.name} overwrites its entry ${first.index}`,
+        );
       }
       if (first.index < handedOut.length) handedOut.length = first.index;
       for (const entry of entries) {
@@ -230,10 +233,17 @@ export class Referee {
   }
 
   arrives(host: SimulatedHost, message: PeerMessage): void {
-    this.#statusBefore = host.member?.status();
-    if (message.kind === "append" || message.kind === "heartbeat") {
-      if (message.term >= (this.#statusBefore?.term ?? 0))
-        this.#standing(host).heardLeaderMs = host.monotonicMs();
+    switch (message.kind) {
+      case "append":
+      case "heartbeat":
+        if (message.term >= (host.member?.briefStatus().term ?? 0))
+          this.#standing(host).heardLeaderMs = host.monotonicMs();
+        return;
+      case "pre-vote":
+      case "vote":
+        this.#statusBefore = host.member?.briefStatus();
+        return;
+      default:
     }
   }
 
@@ -244,7 +254,7 @@ export class Referee {
     const { member } = host;
     const before = this.#statusBefore;
     if (member === undefined || before === undefined) return;
-    const { term } = member.status();
+    const { term } = member.briefStatus();
     if (message.kind === "pre-vote") {
       claim(term === before.term, () => `R11: a pre-vote moved ${host.name} to term ${term}`);
       return;
@@ -265,7 +275,7 @@ export class Referee {
     const { member } = host;
     if (member === undefined) return;
     const standing = this.#standing(host);
-    const status = member.status();
+    const status = member.briefStatus();
     const before = standing.life === host.life ? standing.status : undefined;
     if (before === undefined) this.#began(standing, status);
     standing.status = status;
@@ -305,7 +315,7 @@ export class Referee {
     this.committed = Math.max(this.committed, commit);
   }
 
-  #began(standing: Standing, status: Status): void {
+  #began(standing: Standing, status: BriefStatus): void {
     const { host, durableTerm, durableVote } = standing;
     standing.life = host.life;
     standing.revision = 0;
@@ -323,7 +333,7 @@ export class Referee {
     }
   }
 
-  #roleChanged({ host }: Standing, { role, term, applied, commit }: Status): void {
+  #roleChanged({ host }: Standing, { role, term, applied, commit }: BriefStatus): void {
     this.#trace(host, `${role} of term ${term}`);
     if (role !== "candidate" && role !== "pre-candidate") return;
     this.counts.elections++;
@@ -335,23 +345,26 @@ export class Referee {
     }
   }
 
-  #observeLeader(standing: Standing, status: Status, before: Status | undefined): void {
+  #observeLeader(standing: Standing, status: BriefStatus, before: BriefStatus | undefined): void {
     const { host } = standing;
     const { term, commit, lastIndex, configuration } = status;
-    const name = `${host.name} (life ${host.life})`;
     if (before?.role !== "leader" || before.term !== term) {
       const known = this.#leaders.get(term);
+      const name = lifeOf(host);
       claim(known === undefined || known === name, () => `R1: ${known} and ${name} both lead term ${term}`);
       this.#leaders.set(term, name);
       this.counts.leaderships++;
       this.#checkCompleteness(standing, status);
       return;
     }
-    claim(configuration.voters.includes(status.id), () => `P19: ${name} leads although it was removed`);
+    claim(
+      configuration.voters.includes(status.id),
+      () => `P19: ${lifeOf(host)} leads although it was removed`,
+    );
     if (commit > before.commit) {
       claim(
         (standing.handedOut[commit] ?? term) === term,
-        () => `R6: leader ${name} committed ${commit} of an earlier term by counting`,
+        () => `R6: leader ${lifeOf(host)} committed ${commit} of an earlier term by counting`,
       );
     }
     if (commit > before.commit && commit > this.committed) this.#extend(standing, status, before);
@@ -361,12 +374,12 @@ export class Referee {
         const seen = this.#seen[index]?.find((one) => one.entry.term === standing.handedOut[index]);
         if (seen?.entry.kind === "configuration") pending++;
       }
-      claim(pending <= 1, () => `R9: ${pending} membership changes under way at leader ${name}`);
+      claim(pending <= 1, () => `R9: ${pending} membership changes under way at leader ${lifeOf(host)}`);
     }
   }
 
   /** R4: whoever is elected has everything that is committed. */
-  #checkCompleteness({ host, handedOut }: Standing, { term, lastIndex }: Status): void {
+  #checkCompleteness({ host, handedOut }: Standing, { term, lastIndex }: BriefStatus): void {
     // By R3 it is enough to look at the last one.
     const index = this.#truth.committedIndex;
     const golden = this.#truth.committed[index];
@@ -380,7 +393,11 @@ export class Referee {
   }
 
   /** R8: the first to call an entry committed can name a quorum of disks that have it. */
-  #extend({ host, handedOut }: Standing, { commit, term, configuration }: Status, before: Status): void {
+  #extend(
+    { host, handedOut }: Standing,
+    { commit, term, configuration }: BriefStatus,
+    before: BriefStatus,
+  ): void {
     const entryTerm = handedOut[commit] ?? term;
     const has = (id: MemberId): boolean => this.#byId.get(id)?.durable[commit] === entryTerm;
     // A membership change that was committed in this event may have been applied in it as well.
@@ -391,4 +408,8 @@ export class Referee {
     this.counts.committed += commit - this.committed;
     this.committed = commit;
   }
+}
+
+function lifeOf({ name, life }: SimulatedHost): string {
+  return `${name} (life ${life})`;
 }

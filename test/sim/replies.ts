@@ -1,59 +1,61 @@
 /** Just enough protobuf to read an answer's fields without building objects for what is only compared. */
-import { concatBytes } from "../../src/bytes";
+import { concatBytes, toBinaryString } from "../../src/bytes";
 import type { EncodedMessage } from "../../src/transport/call";
 
 /** A message's fields by number: the last number of each, and all pieces of bytes in order. */
 export class Fields {
-  readonly #numbers: (bigint | undefined)[] = [];
+  readonly #numbers: (number | bigint | undefined)[] = [];
   readonly #pieces: (Uint8Array[] | undefined)[] = [];
 
   constructor(bytes: Uint8Array) {
-    let at = 0;
-    const varint = (): bigint => {
-      let value = 0n;
-      let small = 0;
-      let shift = 0;
-      for (;;) {
-        const byte = bytes[at++];
-        if (byte === undefined) throw new Error("a varint is cut off");
-        // Almost all numbers fit into 28 bits, and bigints are slow.
-        if (shift < 28) small |= (byte & 0x7f) << shift;
-        else value |= BigInt(byte & 0x7f) << BigInt(shift);
-        if (byte < 0x80) return BigInt.asUintN(64, value | BigInt(small));
-        shift += 7;
+    const end = bytes.length;
+    for (let at = 0; at < end;) {
+      let tag = bytes[at++]!;
+      if (tag > 0x7f) {
+        if (at === end || bytes[at]! > 0x7f) throw new Error("no message here has such a field");
+        tag = (tag & 0x7f) | (bytes[at++]! << 7);
       }
-    };
-    while (at < bytes.length) {
-      const tag = Number(varint());
       const field = tag >> 3;
-      switch (tag & 7) {
-        case 0:
-          this.#numbers[field] = varint();
-          break;
-        case 2: {
-          const length = Number(varint());
-          if (at + length > bytes.length) throw new Error("a field is cut off");
-          (this.#pieces[field] ??= []).push(bytes.subarray(at, at + length));
-          at += length;
-          break;
-        }
-        default:
-          throw new Error(`wire type ${tag & 7} was not expected`);
+      const from = at;
+      while (at < end && bytes[at]! > 0x7f) at++;
+      if (at++ >= end) throw new Error("a varint is cut off");
+      const value = varint(bytes, from, at);
+      if ((tag & 7) === 0) {
+        this.#numbers[field] = value;
+        continue;
       }
+      if ((tag & 7) !== 2) throw new Error(`wire type ${tag & 7} was not expected`);
+      const length = Number(value);
+      if (at + length > end) throw new Error("a field is cut off");
+      (this.#pieces[field] ??= []).push(bytes.subarray(at, at + length));
+      at += length;
     }
   }
 
   number(field: number): number {
-    return Number(BigInt.asIntN(64, this.#numbers[field] ?? 0n));
+    const value = this.#numbers[field] ?? 0;
+    return typeof value === "number" ? value : Number(BigInt.asIntN(64, value));
   }
 
   bigint(field: number): bigint {
-    return BigInt.asIntN(64, this.#numbers[field] ?? 0n);
+    return BigInt.asIntN(64, BigInt(this.#numbers[field] ?? 0));
   }
 
   pieces(field: number): readonly Uint8Array[] {
     return this.#pieces[field] ?? [];
   }
+}
+
+/** Almost all numbers fit into 49 bits, and bigints are slow. */
+function varint(bytes: Uint8Array, from: number, to: number): number | bigint {
+  if (to - from <= 7) {
+    let value = 0;
+    for (let at = to - 1; at >= from; at--) value = value * 128 + (bytes[at]! & 0x7f);
+    return value;
+  }
+  let value = 0n;
+  for (let at = to - 1; at >= from; at--) value = (value << 7n) | BigInt(bytes[at]! & 0x7f);
+  return BigInt.asUintN(64, value);
 }
 
 export function fieldsOf(message: EncodedMessage): Fields {
@@ -69,6 +71,4 @@ export function revisionOf(fields: Fields): number {
 }
 
 /** Bytes as the model keeps them. */
-export function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-}
+export const latin1 = toBinaryString;

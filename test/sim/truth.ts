@@ -80,14 +80,15 @@ export class Truth implements CheckerTruth {
     if (known === undefined) {
       claim(
         entry.index === this.committed.length,
-        `R5: ${by} commits ${entry.index}, but ${this.committed.length} was never committed`,
+        () => `R5: ${by} commits ${entry.index}, but ${this.committed.length} was never committed`,
       );
       this.committed.push(entry);
       return;
     }
     claim(
       known.term === entry.term && known.kind === entry.kind && sameBytes(known.data, entry.data),
-      `R5: ${by} commits another entry at ${entry.index}: term ${entry.term} where term ${known.term} was`,
+      () =>
+        `R5: ${by} commits another entry at ${entry.index}: term ${entry.term} where term ${known.term} was`,
     );
   }
 
@@ -102,14 +103,17 @@ export class Truth implements CheckerTruth {
     by: string,
   ): Step | undefined {
     const entry = this.committed[index];
-    claim(entry !== undefined, `R5: ${by} applied ${index}, which nobody committed`);
-    claim(entry.term === term, `R5: ${by} applied ${index} with another term`);
+    claim(entry !== undefined, () => `R5: ${by} applied ${index}, which nobody committed`);
+    claim(entry.term === term, () => `R5: ${by} applied ${index} with another term`);
     const first = this.steps[index];
     if (index < this.steps.length) {
       if (first !== undefined) this.#compare(first, result, changes, by);
       return undefined;
     }
-    claim(index === this.steps.length, `${by} applied ${index}, but ${this.steps.length} was never applied`);
+    claim(
+      index === this.steps.length,
+      () => `${by} applied ${index}, but ${this.steps.length} was never applied`,
+    );
     const before = this.model.versions.length;
     const outcome = this.#outcome(term, command);
     const written = this.model.versions.slice(before);
@@ -118,7 +122,7 @@ export class Truth implements CheckerTruth {
       difference === undefined,
       () => `P2: ${by} applied ${index} (${command?.operation.case}): ${difference}`,
     );
-    this.#checkChanges(written, changes, `${by} at ${index}`);
+    this.#checkChanges(written, changes, by, index);
     const step = { index, term, command, outcome, atMs, result, written, appliedBy: 1 };
     this.steps.push(step);
     if (changes !== undefined) {
@@ -129,9 +133,12 @@ export class Truth implements CheckerTruth {
   }
 
   configurationApplied(index: LogIndex, change: ConfigurationChange, by: string): boolean {
-    claim(this.committed[index] !== undefined, `R5: ${by} applied change ${index}, which nobody committed`);
+    claim(
+      this.committed[index] !== undefined,
+      () => `R5: ${by} applied change ${index}, which nobody committed`,
+    );
     if (index < this.steps.length) return false;
-    claim(index === this.steps.length, `${by} applied ${change.type} ${index} too early`);
+    claim(index === this.steps.length, () => `${by} applied ${change.type} ${index} too early`);
     this.steps.push(undefined);
     return true;
   }
@@ -161,14 +168,23 @@ export class Truth implements CheckerTruth {
   }
 
   /** P13: what watchers will see is what the model wrote. */
-  #checkChanges(written: readonly ModelVersion[], changes: RevisionChanges | undefined, where: string): void {
+  #checkChanges(
+    written: readonly ModelVersion[],
+    changes: RevisionChanges | undefined,
+    by: string,
+    index: LogIndex,
+  ): void {
+    const where = (): string => `${by} at ${index}`;
     if (written.length === 0) {
-      claim(changes === undefined, `P5: ${where}: a revision without a change`);
+      claim(changes === undefined, () => `P5: ${where()}: a revision without a change`);
       return;
     }
-    claim(changes !== undefined, `P5: ${where}: changes without a revision`);
-    claim(changes.revision === this.model.revision, `P5: ${where}: revision ${changes.revision}`);
-    claim(changes.changes.length === written.length, `P4: ${where}: ${changes.changes.length} changes`);
+    claim(changes !== undefined, () => `P5: ${where()}: changes without a revision`);
+    claim(changes.revision === this.model.revision, () => `P5: ${where()}: revision ${changes.revision}`);
+    claim(
+      changes.changes.length === written.length,
+      () => `P4: ${where()}: ${changes.changes.length} changes`,
+    );
     written.forEach((version, position) => {
       const change = changes.changes[position]!;
       const same =
@@ -178,7 +194,7 @@ export class Truth implements CheckerTruth {
         change.type === (version.version === 0 ? "delete" : "put") &&
         change.created === (version.version === 1) &&
         latin1(change.record) === modelRecord(version);
-      claim(same, () => `P13: ${where}: change of ${JSON.stringify(version.key)} differs from the model's`);
+      claim(same, () => `P13: ${where()}: change of ${JSON.stringify(version.key)} differs from the model's`);
     });
   }
 
@@ -190,7 +206,7 @@ export class Truth implements CheckerTruth {
     claim(same, () => `members differ at ${step.index}: ${by} says ${result.kind} at ${result.revision}`);
     claim(
       (changes?.changes.length ?? 0) === step.written.length,
-      `members differ at ${step.index}: ${by} wrote ${changes?.changes.length ?? 0} changes`,
+      () => `members differ at ${step.index}: ${by} wrote ${changes?.changes.length ?? 0} changes`,
     );
     if (!thorough) return;
     const difference = differenceOf(step.outcome, result);

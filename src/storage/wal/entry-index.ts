@@ -62,7 +62,7 @@ export class EntryIndex {
     if (index <= this.lastIndex) this.#truncate(index);
     assert(
       index === this.lastIndex + 1,
-      `entry ${index} does not continue a log that ends at ${this.lastIndex}`,
+      () => `entry ${index} does not continue a log that ends at ${this.lastIndex}`,
     );
     if (segment.offsets.length === 0) segment.firstIndex = index;
     if (index < segment.lowestIndex) segment.lowestIndex = index;
@@ -72,7 +72,7 @@ export class EntryIndex {
   }
 
   #truncate(from: LogIndex): void {
-    assert(from > this.#start.index, `entry ${from} lies before the log's start ${this.#start.index}`);
+    assert(from > this.#start.index, () => `entry ${from} lies before the log's start ${this.#start.index}`);
     for (let i = this.segments.length - 1; i >= 0; i--) {
       const segment = this.segments[i]!;
       if (segment.offsets.length === 0) continue;

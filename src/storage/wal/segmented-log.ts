@@ -187,7 +187,7 @@ export class SegmentedLog implements DurableLog {
       if (first.index > last + 1 && this.#full !== undefined) return this.#full;
       assert(
         first.index > start && first.index <= last + 1,
-        `entry ${first.index} does not fit a log that begins behind ${start} and ends at ${last}`,
+        () => `entry ${first.index} does not fit a log that begins behind ${start} and ends at ${last}`,
       );
       last = entries.at(-1)!.index;
       assert(last === first.index + entries.length - 1, "the entries of a batch have gaps");
@@ -434,7 +434,10 @@ export class SegmentedLog implements DurableLog {
 
   read(low: LogIndex, high: LogIndex, bytesMax: number): Entry[] {
     const end = Math.min(high, this.lastIndex + 1);
-    assert(low >= this.firstIndex, `entry ${low} was asked for, but the log begins at ${this.firstIndex}`);
+    assert(
+      low >= this.firstIndex,
+      () => `entry ${low} was asked for, but the log begins at ${this.firstIndex}`,
+    );
     const entries: Entry[] = [];
     let total = 0;
     let segment: Segment | undefined;
@@ -489,7 +492,7 @@ export class SegmentedLog implements DurableLog {
     const bytes = this.#builder.bytes(from, recordLength(viewOf(header), 0));
     const record = readRecord(bytes, viewOf(bytes), 0);
     const entry = record && entryOf(record);
-    assert(entry?.index === index, `entry ${index} is not in the buffer as it was put there`);
+    assert(entry?.index === index, () => `entry ${index} is not in the buffer as it was put there`);
     return entry;
   }
 
@@ -510,7 +513,7 @@ export class SegmentedLog implements DurableLog {
 
   async cut(index: LogIndex): Promise<void> {
     if (this.#failed !== undefined) throw this.#failed;
-    assert(index <= this.lastIndex, `the log ends at ${this.lastIndex} and cannot be cut at ${index}`);
+    assert(index <= this.lastIndex, () => `the log ends at ${this.lastIndex} and cannot be cut at ${index}`);
     if (this.#snapshot !== undefined && this.#snapshot.index <= index) this.#snapshot = undefined;
     const count = this.#index.removable(index);
     // What the next segment repeats of these must be on disk before they go.
