@@ -3,6 +3,7 @@
  * as etcd answers them (8.1).
  */
 import { create } from "@bufbuild/protobuf";
+import { refuse } from "../errors";
 import type { Member } from "../member/member";
 import {
   type MemberAddRequest,
@@ -66,7 +67,18 @@ export class ClusterService {
 
   /** Only peer URLs; unlike etcd, which takes any text and fails on it afterwards, bad ones are refused. */
   async memberUpdate({ ID, peerURLs }: MemberUpdateRequest): Promise<MemberUpdateResponse> {
-    const members = await this.#member.updateMember(ID, checkedPeerUrls(peerURLs));
+    const members = await this.#member.updateMember(ID, this.#urlsFor(ID, peerURLs));
     return create(MemberUpdateResponseSchema, { header: this.#header(), members: [...members] });
+  }
+
+  /** As with etcd, whoever names no member hears of that first, whatever the URLs are. */
+  #urlsFor(ID: bigint, peerURLs: readonly string[]): string[] {
+    try {
+      return checkedPeerUrls(peerURLs);
+    } catch (error) {
+      throw this.#member.state.members().some((member) => member.ID === ID)
+        ? error
+        : refuse("memberNotFound");
+    }
   }
 }

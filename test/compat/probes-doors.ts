@@ -18,6 +18,9 @@ export const doorProbes: readonly Probe[] = [
       expect(list.members).toHaveLength(1);
       expect(list.members[0]).toMatchObject({ name: "default", isLearner: false });
       expect(list.members[0]?.clientURLs).toHaveLength(1);
+      // Who names no member hears of that before anybody looks at the URLs.
+      const update = await client.unary(Cluster.method.memberUpdate, { ID: 1n, peerURLs: ["x"] });
+      expect(statusOfReply(update)).toEqual(refusal("memberNotFound"));
     },
   },
   {
