@@ -475,7 +475,9 @@ async function openDoors(
     const counts = grpc.counts();
     metrics.lease.renewed.value = lease.renewed;
     metrics.keelson.connections.of("grpc").set(counts.connections);
-    metrics.keelson.responseBytesInFlight.set(counts.responseBytesInFlight);
+    metrics.keelson.responseBytesInFlight.set(
+      counts.responseBytesInFlight + (gateway?.counts().answerBytes ?? 0),
+    );
     metrics.keelson.requestBufferedBytes.set(
       counts.bufferedRequestBytes + (gateway?.counts().bufferedRequestBytes ?? 0),
     );

@@ -30,9 +30,13 @@ import { Gate } from "./gate";
 
 /** Ranges over more keys than this are read in slices. */
 const rangeAtOnceKeysMax = 1_000;
-/** What one slice of a large range covers. */
-const sliceKeysMax = 2_000;
+/** What one step of a large range covers: under a millisecond, so that the pauses of the collector come between two. */
+const sliceKeysMax = 256;
 const sliceBytesMax = 512 * 1024;
+/** Steps follow one another for so long before other work is let in, and to so many bytes in one chunk. */
+const sliceMs = 3;
+/** The most keys in one chunk of a streamed range. */
+const chunkKeysMax = 2_000;
 /** Large ranges that are put together at the same time; more wait. */
 const largeRangesMax = 4;
 /** The first chunk of a streamed range; later ones double or halve around the request limit. */
@@ -83,6 +87,7 @@ export class KvService {
     const sliced = this.#member.state.rangeSliced(request);
     try {
       const chunks = [this.#member.headers.field(sliced.revision)];
+      let sinceMs = this.#member.monotonicMs();
       for (;;) {
         const { records, done, more, count } = sliced.next(sliceKeysMax, sliceBytesMax);
         if (records.length > 0) chunks.push(encodeRecords(rangeRecordTag, records));
@@ -90,7 +95,9 @@ export class KvService {
           chunks.push(encodeRangeEnd(more, count));
           return new EncodedMessage(chunks);
         }
+        if (this.#member.monotonicMs() - sinceMs < sliceMs) continue;
         await this.#breathe(call);
+        sinceMs = this.#member.monotonicMs();
       }
     } finally {
       sliced.close();
@@ -143,7 +150,7 @@ export class KvService {
       }
       if (kvs.length > 0) {
         if (!stream.send(new EncodedMessage([encodeField(0x0a, kvs)]))) await this.#drained(stream, at);
-        if (kvs.length < targetBytes / 2) keysMax = Math.min(keysMax * 2, sliceKeysMax);
+        if (kvs.length < targetBytes / 2) keysMax = Math.min(keysMax * 2, chunkKeysMax);
         else if (kvs.length > targetBytes * 2) keysMax = Math.max(1, keysMax >> 1);
       }
       await this.#breathe(call);

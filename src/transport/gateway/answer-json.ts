@@ -5,6 +5,7 @@
 import { fromBinary, toJson, type DescField, type DescMessage, type Message } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { KeyValueSchema } from "../../proto/gen/etcd/kv_pb";
+import { assert } from "../../assert";
 import { EncodedMessage, type Answer } from "../call";
 import { KeyValueJson } from "./key-value-json";
 
@@ -23,9 +24,10 @@ function whole(desc: DescMessage, message: Message): string {
   return JSON.stringify(toJson(desc, message, options));
 }
 
-function encodedBytes(answer: EncodedMessage): number {
+/** How many bytes chunks have together. */
+export function bytesIn(chunks: readonly Uint8Array[]): number {
   let bytes = 0;
-  for (const chunk of answer.chunks) bytes += chunk.length;
+  for (const chunk of chunks) bytes += chunk.length;
   return bytes;
 }
 
@@ -40,7 +42,7 @@ function isLongList(desc: DescMessage, message: Message): boolean {
 /** The whole text when that takes no noticeable time, else undefined: use {@link jsonPieces}. */
 export function jsonText(desc: DescMessage, answer: Answer<DescMessage>): string | undefined {
   if (answer instanceof EncodedMessage) {
-    if (encodedBytes(answer) > onePieceBytes) return undefined;
+    if (bytesIn(answer.chunks) > onePieceBytes) return undefined;
     const bytes = answer.chunks.length === 1 ? answer.chunks[0]! : Buffer.concat(answer.chunks);
     return whole(desc, fromBinary(desc, bytes));
   }
@@ -49,22 +51,24 @@ export function jsonText(desc: DescMessage, answer: Answer<DescMessage>): string
 
 /** The text in pieces, some of them empty: after each one the caller may pause. */
 export function* jsonPieces(desc: DescMessage, answer: Answer<DescMessage>): Generator<string, void> {
-  if (!(answer instanceof EncodedMessage)) {
-    yield* shapePieces(desc, answer);
-    return;
-  }
-  const bytes = Buffer.allocUnsafeSlow(encodedBytes(answer));
+  if (answer instanceof EncodedMessage) yield* encodedPieces(desc, answer.chunks);
+  else yield* shapePieces(desc, answer);
+}
+
+/** Chunks as one, copied in pieces. */
+function* joined(chunks: readonly Uint8Array[], bytes: number): Generator<string, Uint8Array> {
+  const whole = Buffer.allocUnsafeSlow(bytes);
   let filled = 0;
   let sincePiece = 0;
-  for (const chunk of answer.chunks) {
-    bytes.set(chunk, filled);
+  for (const chunk of chunks) {
+    whole.set(chunk, filled);
     filled += chunk.length;
     sincePiece += chunk.length;
     if (sincePiece < copyBytesPerPiece) continue;
     sincePiece = 0;
     yield "";
   }
-  yield* encodedPieces(desc, bytes);
+  return whole;
 }
 
 function* shapePieces(desc: DescMessage, message: Message): Generator<string, void> {
@@ -106,54 +110,94 @@ function emptyOf(desc: DescMessage): Message {
   return fromBinary(desc, new Uint8Array(0));
 }
 
-/** Where the values of a message field lie: pairs of start and end. */
+/** Where the values of a message field lie. */
 interface Places {
   readonly field: DescField;
-  readonly spans: number[];
+  /** For each chunk that has some: pairs of start and end in it. */
+  readonly runs: { readonly bytes: Uint8Array; readonly spans: number[] }[];
 }
 
-function* encodedPieces(desc: DescMessage, bytes: Uint8Array): Generator<string, void> {
+/** Where everything lies in an encoded message. */
+interface Index {
+  readonly nested: ReadonlyMap<number, Places>;
+  /** What is no message, to be decoded in one go. */
+  readonly rest: readonly Uint8Array[];
+}
+
+/** Looks through chunks that each hold whole fields; undefined when one of them ends within a field. */
+function* indexOf(desc: DescMessage, chunks: readonly Uint8Array[]): Generator<string, Index | undefined> {
   const nested = new Map<number, Places>();
   for (const field of desc.fields) {
     if (field.message !== undefined && field.fieldKind !== "map")
-      nested.set(field.number, { field, spans: [] });
+      nested.set(field.number, { field, runs: [] });
   }
   const rest: Uint8Array[] = [];
-  const reader = new BinaryReader(bytes);
   let fields = 0;
-  while (reader.pos < reader.len) {
-    const start = reader.pos;
-    const [number, wireType] = reader.tag();
-    const places = wireType === WireType.LengthDelimited ? nested.get(number) : undefined;
-    if (places === undefined) {
-      reader.skip(wireType, number);
-      rest.push(bytes.subarray(start, reader.pos));
-    } else {
-      const length = reader.uint32();
-      places.spans.push(reader.pos, reader.pos + length);
-      reader.pos += length;
+  for (const bytes of chunks) {
+    const reader = new BinaryReader(bytes);
+    const spans = new Map<Places, number[]>();
+    while (reader.pos < reader.len) {
+      const start = reader.pos;
+      try {
+        const [number, wireType] = reader.tag();
+        const places = wireType === WireType.LengthDelimited ? nested.get(number) : undefined;
+        if (places === undefined) {
+          reader.skip(wireType, number);
+          rest.push(bytes.subarray(start, reader.pos));
+        } else {
+          const length = reader.uint32();
+          let pairs = spans.get(places);
+          if (pairs === undefined) {
+            pairs = [];
+            spans.set(places, pairs);
+            places.runs.push({ bytes, spans: pairs });
+          }
+          pairs.push(reader.pos, reader.pos + length);
+          reader.pos += length;
+        }
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        return undefined;
+      }
+      if (reader.pos > reader.len) return undefined;
+      if (++fields % fieldsPerPiece === 0) yield "";
     }
-    if (++fields % fieldsPerPiece === 0) yield "";
   }
-  const shell = whole(desc, fromBinary(desc, Buffer.concat(rest)));
+  return { nested, rest };
+}
+
+function* encodedPieces(desc: DescMessage, chunks: readonly Uint8Array[]): Generator<string, void> {
+  // Ranges come in chunks of whole records; to copy 100 MB of them together would take the memory once more.
+  const index = yield* indexOf(desc, chunks);
+  if (index === undefined) {
+    assert(chunks.length > 1, "an encoded answer ends within a field");
+    yield* encodedPieces(desc, [yield* joined(chunks, bytesIn(chunks))]);
+    return;
+  }
+  const shell = whole(desc, fromBinary(desc, Buffer.concat(index.rest)));
   let opened = shell.length > 2;
   yield shell.slice(0, -1);
-  for (const { field, spans } of nested.values()) {
-    if (spans.length === 0) continue;
+  for (const { field, runs } of index.nested.values()) {
+    const last = runs.at(-1);
+    if (last === undefined) continue;
     const name = `${opened ? "," : ""}${JSON.stringify(field.name)}:`;
     opened = true;
     if (field.fieldKind !== "list") {
       yield name;
-      yield* oneEncoded(field.message!, bytes.subarray(spans.at(-2), spans.at(-1)));
+      yield* oneEncoded(field.message!, last.bytes.subarray(last.spans.at(-2), last.spans.at(-1)));
       continue;
     }
     yield `${name}[`;
-    const keyValues = field.message === KeyValueSchema ? new KeyValueJson(bytes) : undefined;
-    for (let i = 0; i < spans.length; i += 2) {
-      if (i > 0) yield ",";
-      const text = keyValues?.text(spans[i]!, spans[i + 1]!);
-      if (text !== undefined) yield text;
-      else yield* oneEncoded(field.message!, bytes.subarray(spans[i], spans[i + 1]));
+    let separator = "";
+    for (const { bytes, spans } of runs) {
+      const keyValues = field.message === KeyValueSchema ? new KeyValueJson(bytes) : undefined;
+      for (let i = 0; i < spans.length; i += 2) {
+        yield separator;
+        separator = ",";
+        const text = keyValues?.text(spans[i]!, spans[i + 1]!);
+        if (text !== undefined) yield text;
+        else yield* oneEncoded(field.message!, bytes.subarray(spans[i], spans[i + 1]));
+      }
     }
     yield "]";
   }
@@ -162,6 +206,6 @@ function* encodedPieces(desc: DescMessage, bytes: Uint8Array): Generator<string,
 
 function* oneEncoded(desc: DescMessage, bytes: Uint8Array): Generator<string, void> {
   const hasMessages = desc.fields.some((field) => field.message !== undefined);
-  if (bytes.length > onePieceBytes && hasMessages) yield* encodedPieces(desc, bytes);
+  if (bytes.length > onePieceBytes && hasMessages) yield* encodedPieces(desc, [bytes]);
   else yield whole(desc, fromBinary(desc, bytes));
 }

@@ -26,6 +26,9 @@ export interface GatewayCore {
   /** Bytes of requests that are held; see `bufferedBytesMax`. */
   bufferedBytes: number;
   readonly bufferedBytesMax: number;
+  /** Bytes of large answers that are being written; see `answerBytesMax`. */
+  answerBytes: number;
+  readonly answerBytesMax: number;
 }
 
 /** Headers that etcd's gateway puts on every answer that a service made. */

@@ -76,6 +76,7 @@ const services: Services = {
         return new Promise<RangeResponse>(() => {});
       }
       if (key === "large") return encodedRange(2_000, 1_000);
+      if (key === "huge") return encodedRange(500, 100_000);
       return encodedRange(1, 3);
     },
     put: () => create(PutResponseSchema, { header }),
@@ -273,7 +274,33 @@ describe("calls with one answer", () => {
     });
     expect((await post("/v3/kv/put", `${" ".repeat(10_000_000)}{"key":"YQ=="}`)).status).toBe(200);
     expect((await post("/v3/kv/put", `{"x":"${"a".repeat(12_000_000)}"}`)).status).toBe(429);
-    expect(door.gateway.counts()).toEqual({ calls: 0, bufferedRequestBytes: 0 });
+    expect(door.gateway.counts()).toEqual({ calls: 0, bufferedRequestBytes: 0, answerBytes: 0 });
+  });
+
+  test("large ranges that nobody takes leave room for everything else, and further ones are refused", async () => {
+    const bounded = await runDoor(services, {}, { answerBytesMax: 60_000_000 });
+    try {
+      const body = JSON.stringify({ key: Buffer.from("huge").toString("base64") });
+      const ask = (): Promise<Response> => fetch(`${bounded.url}/v3/kv/range`, { method: "POST", body });
+      const idle = await bounded.connect();
+      idle.pause();
+      idle.write(
+        `POST /v3/kv/range HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      );
+      while (bounded.gateway.counts().answerBytes === 0) await Bun.sleep(5);
+      const refused = await ask();
+      expect(refused.status).toBe(429);
+      expect(await refused.json()).toEqual({ code: 8, message: "grpc: too many answer bytes are waiting" });
+      const large = JSON.stringify({ key: Buffer.from("large").toString("base64") });
+      expect((await fetch(`${bounded.url}/v3/kv/range`, { method: "POST", body: large })).status).toBe(200);
+      idle.destroy();
+      while (bounded.gateway.counts().answerBytes > 0) await Bun.sleep(5);
+      const answered = await ask();
+      expect(answered.status).toBe(200);
+      expect((await answered.text()).length).toBeGreaterThan(60_000_000);
+    } finally {
+      await bounded.close();
+    }
   });
 
   test("large answers arrive whole", async () => {

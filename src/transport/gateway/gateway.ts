@@ -12,6 +12,8 @@ import { UnaryGatewayCall } from "./unary";
 
 /** Bytes of incomplete requests that all clients together may make the gateway hold. */
 const bufferedBytesMaxDefault = 128 * 1024 * 1024;
+/** Bytes of large answers that may be on their way to all clients together. */
+const answerBytesMaxDefault = 1024 ** 3;
 
 export interface GatewayOptions {
   readonly methods: BoundMethods;
@@ -24,6 +26,11 @@ export interface GatewayOptions {
   readonly requestBytesMax?: number;
   /** Bytes of incomplete requests that all clients together may make the gateway hold. Default 128 MiB. */
   readonly bufferedBytesMax?: number;
+  /**
+   * Bytes of large answers that may be on their way to all clients together: with more, further large ranges are refused.
+   * Default 1 GiB.
+   */
+  readonly answerBytesMax?: number;
   readonly observer?: GrpcObserver;
   /** A broken invariant escaped from a handler: the process must end. */
   readonly onFatal?: (error: Error) => void;
@@ -37,7 +44,7 @@ export interface Gateway {
   /** Ends every call: streams as Unavailable. Resolves when none is left. */
   stop(): Promise<void>;
   /** What the gateway holds right now; all zero when it is idle. */
-  counts(): { readonly calls: number; readonly bufferedRequestBytes: number };
+  counts(): { readonly calls: number; readonly bufferedRequestBytes: number; readonly answerBytes: number };
 }
 
 /** The prefix of an older API, answered as if it were the present one. */
@@ -68,6 +75,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     leaderWatchers: new Map(),
     bufferedBytes: 0,
     bufferedBytesMax: options.bufferedBytesMax ?? bufferedBytesMaxDefault,
+    answerBytes: 0,
+    answerBytesMax: options.answerBytesMax ?? answerBytesMaxDefault,
   };
   const leaderLook = setInterval(() => lookForLeader(core), options.electionTimeoutMs ?? 1000);
   leaderLook.unref();
@@ -110,7 +119,11 @@ export function createGateway(options: GatewayOptions): Gateway {
       core.deadlines.close();
     },
 
-    counts: () => ({ calls: core.calls.size, bufferedRequestBytes: core.bufferedBytes }),
+    counts: () => ({
+      calls: core.calls.size,
+      bufferedRequestBytes: core.bufferedBytes,
+      answerBytes: core.answerBytes,
+    }),
   };
 }
 

@@ -3,9 +3,10 @@ import { toBinary, type DescMessage, type Message } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { GrpcCode, StoreError } from "../../errors";
 import { grpcOverheadBytes } from "../../limits";
-import type { Answer } from "../call";
+import { KV } from "../../proto/gen/etcd/rpc_pb";
+import { type Answer, EncodedMessage } from "../call";
 import type { BoundMethod } from "../methods";
-import { jsonPieces, jsonText } from "./answer-json";
+import { bytesIn, jsonPieces, jsonText } from "./answer-json";
 import { answerHeaders, GatewayCall, writeError, type GatewayCore } from "./call";
 import { readMessage } from "./json-reader";
 import { JsonScanner } from "./json-scanner";
@@ -82,8 +83,10 @@ export class UnaryGatewayCall extends GatewayCall {
       const { output } = this.method;
       const text = jsonText(output, answer);
       if (text === undefined) {
+        const bytes = answer instanceof EncodedMessage ? bytesIn(answer.chunks) : 0;
+        this.#refuseBeside(bytes);
         this.response.writeHead(200, answerHeaders);
-        this.#answerInPieces(jsonPieces(output, answer));
+        this.#answerInPieces(jsonPieces(output, answer), bytes);
         return;
       }
       this.close(GrpcCode.ok);
@@ -96,15 +99,28 @@ export class UnaryGatewayCall extends GatewayCall {
     }
   }
 
-  #answerInPieces(pieces: Iterable<string>): void {
-    writePieces(this.response, pieces).then(
-      () => {
-        if (!this.close(GrpcCode.ok)) return;
-        this.core.observer.sent?.(this.bound.method, 0);
-        this.response.end();
-      },
-      (error: unknown) => this.fail(error),
-    );
+  /** Only a range can be asked for again: of what else gives large answers, something may have been written. */
+  #refuseBeside(bytes: number): void {
+    const { answerBytes, answerBytesMax } = this.core;
+    if (answerBytes === 0 || answerBytes + bytes <= answerBytesMax) return;
+    if (this.method === KV.method.range)
+      throw new StoreError(GrpcCode.resourceExhausted, "grpc: too many answer bytes are waiting");
+  }
+
+  #answerInPieces(pieces: Iterable<string>, bytes: number): void {
+    this.core.answerBytes += bytes;
+    writePieces(this.response, pieces)
+      .then(
+        () => {
+          if (!this.close(GrpcCode.ok)) return;
+          this.core.observer.sent?.(this.bound.method, 0);
+          this.response.end();
+        },
+        (error: unknown) => this.fail(error),
+      )
+      .finally(() => {
+        this.core.answerBytes -= bytes;
+      });
   }
 
   protected override writeFailure(status: StoreError): void {

@@ -3,6 +3,8 @@ import type { ServerResponse } from "node:http";
 import { sliceBudgetMs } from "../../limits";
 
 const chunkCharacters = 64 * 1024;
+/** A client that takes nothing of a large answer for so long is cut off: it holds the answer in memory. */
+const stalledMs = 120_000;
 
 /**
  * Resolves when the response takes more, or is gone. Never at once: a sender that only awaits settled promises
@@ -24,8 +26,19 @@ export function whenWritable(response: ServerResponse): Promise<void> {
   });
 }
 
-/** Writes all pieces; stops early when the response is gone. */
-export async function writePieces(response: ServerResponse, pieces: Iterable<string>): Promise<void> {
+/** As {@link whenWritable}; a response whose client takes nothing for too long is destroyed. */
+async function writableInTime(response: ServerResponse, timeoutMs: number): Promise<void> {
+  const timer = setTimeout(() => response.destroy(), timeoutMs);
+  await whenWritable(response);
+  clearTimeout(timer);
+}
+
+/** Writes all pieces; stops early when the response is gone, and ends it when its client takes nothing of it. */
+export async function writePieces(
+  response: ServerResponse,
+  pieces: Iterable<string>,
+  timeoutMs = stalledMs,
+): Promise<void> {
   let text = "";
   let sliceEndMs = performance.now() + sliceBudgetMs / 2;
   for (const piece of pieces) {
@@ -35,7 +48,7 @@ export async function writePieces(response: ServerResponse, pieces: Iterable<str
       const takesMore = response.write(text);
       text = "";
       // The wait may be over at once, so it does not count as a pause.
-      if (!takesMore) await whenWritable(response);
+      if (!takesMore) await writableInTime(response, timeoutMs);
     }
     if (performance.now() >= sliceEndMs) {
       await new Promise((resolve) => setImmediate(resolve));
