@@ -22,14 +22,15 @@ import type { KeyValue } from "../proto/gen/etcd/kv_pb";
 import { encodeField } from "../proto/wire";
 import { parseRecord } from "../state/mvcc/record";
 import { checkDeleteRange, checkPut, checkRange, checkTxn, isReadOnlyTxn } from "../state/validate";
-import type { SlicedRange } from "../state/results";
+import type { RangeAnswer, SlicedRange } from "../state/results";
 import { type Call, EncodedMessage, type ServerStream } from "../transport/call";
 import { encodeDeleteRange, encodePut, encodeRangeEnd, encodeRecords, rangeRecordTag } from "./encode";
 import { encodeTxn, isLargeTxn } from "./encode-txn";
 import { Gate } from "./gate";
 
-/** Ranges over more keys than this are read in slices. */
+/** Ranges over more keys than this, or of more bytes, are read in slices. */
 const rangeAtOnceKeysMax = 1_000;
+const rangeAtOnceBytesMax = 4 * 1024 ** 2;
 /** What one step of a large range covers: under a millisecond, so that the pauses of the collector come between two. */
 const sliceKeysMax = 256;
 const sliceBytesMax = 512 * 1024;
@@ -67,15 +68,30 @@ export class KvService {
     checkRange(request);
     if (!request.serializable) await this.#member.linearizable();
     this.#refuseWhenDamaged();
-    const { state, headers } = this.#member;
-    if (request.rangeEnd.length > 0 && state.rangeCost(request) > rangeAtOnceKeysMax) {
-      return this.#largeRanges.pass(() => this.#rangeInSlices(request, call));
-    }
-    const { revision, records, more, count } = state.range(request);
-    const chunks = [headers.field(revision)];
+    const answer = this.#rangeAtOnce(request);
+    if (answer === undefined) return this.#largeRanges.pass(() => this.#rangeInSlices(request, call));
+    const { revision, records, more, count } = answer;
+    const chunks = [this.#member.headers.field(revision)];
     if (records.length > 0) chunks.push(encodeRecords(rangeRecordTag, records));
     if (count > 0 || more) chunks.push(encodeRangeEnd(more, count));
     return new EncodedMessage(chunks);
+  }
+
+  /** Undefined: that would hold the event loop for too long. */
+  #rangeAtOnce(request: RangeRequest): RangeAnswer | undefined {
+    const { state } = this.#member;
+    if (request.rangeEnd.length === 0) return state.range(request);
+    const keys = state.rangeCost(request);
+    if (keys > rangeAtOnceKeysMax) return undefined;
+    if (keys * state.longestRecordBytes <= rangeAtOnceBytesMax) return state.range(request);
+    // Some records are long; whether these are is seen by reading them.
+    const sliced = state.rangeSliced(request);
+    try {
+      const { records, done, more, count } = sliced.next(rangeAtOnceKeysMax, rangeAtOnceBytesMax);
+      return done ? { revision: sliced.revision, records, more, count } : undefined;
+    } finally {
+      sliced.close();
+    }
   }
 
   /** Stricter than etcd, whose members go on answering from data that is known to differ from the others'. */

@@ -248,6 +248,11 @@ export class StateMachine {
     return limited ? Math.min(keys, Number(request.limit)) : keys;
   }
 
+  /** No record is longer than this: with {@link rangeCost}, what a range may read at most. */
+  get longestRecordBytes(): number {
+    return this.#now.store.rows.longestBytes;
+  }
+
   /** Answers a range in slices, at a pinned revision. Throws the refusals `compacted` and `futureRev`. */
   rangeSliced(request: RangeRequest): SlicedRange {
     const at = readRevision(this.#now.store, request.revision, this.revision);

@@ -68,21 +68,25 @@ export function* deleteRange(
 ): Steps<DeleteOutcome> {
   const previous: Uint8Array[] = [];
   let deleted = 0;
-  const batch = Math.min(batchKeys, slice.keys);
+  const { rows } = store;
+  const fitting = withPrevious ? Math.floor(sliceBytes / Math.max(1, rows.longestBytes)) : batchKeys;
+  const batch = Math.max(1, Math.min(batchKeys, slice.keys, fitting));
+  let unspentBytes = sliceBytes;
   for (let from = range.low; ;) {
     const { keys, entries } = store.liveKeys(range, from, batch);
     if (withPrevious) {
-      for (const record of store.rows.readMany(
-        entries.map(({ sequence }) => sequence),
-        false,
-      ))
+      const sequences = entries.map(({ sequence }) => sequence);
+      for (const record of rows.readMany(sequences, false)) {
         previous.push(record);
+        unspentBytes -= record.length;
+      }
     }
     for (const key of keys) store.delete(key);
     deleted += keys.length;
     if (keys.length < batch) return { deleted, previous };
     from = `${keys.at(-1)!}\0`;
-    yield* spend(slice, keys.length);
+    yield* spend(slice, unspentBytes > 0 ? keys.length : slice.keys);
+    if (unspentBytes <= 0) unspentBytes = sliceBytes;
   }
 }
 

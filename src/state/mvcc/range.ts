@@ -91,6 +91,8 @@ export class RangeRun implements SlicedRange {
   #more = false;
   #gathered = 0;
   readonly #runs: SortedRuns;
+  /** Taken from the runs, and too large for the slice before. */
+  #unread: readonly number[] = [];
   /** Read in one go, and so small. */
   #atOnce = false;
 
@@ -122,7 +124,7 @@ export class RangeRun implements SlicedRange {
 
   next(keysMax: number, bytesMax: number): RangeSlice {
     const records: Uint8Array[] = [];
-    if (this.#phase === "gather") this.#gather(keysMax);
+    if (this.#phase === "gather") this.#gather(keysMax, bytesMax);
     else if (this.#phase === "emit") {
       if (this.#plan.ordered) this.#emitOrdered(records, keysMax, bytesMax);
       else this.#emitSorted(records, keysMax, bytesMax);
@@ -147,7 +149,7 @@ export class RangeRun implements SlicedRange {
     let keys = keysMax;
     let bytes = bytesMax;
     while (this.#left > 0 && keys > 0 && bytes > 0) {
-      const batch = this.#walkOn(Math.min(batchKeys, this.#left), keys);
+      const batch = this.#walkOn(Math.min(batchKeys, this.#left), keys, bytes);
       for (const record of batch.records) {
         bytes -= record.length;
         records.push(record);
@@ -173,10 +175,16 @@ export class RangeRun implements SlicedRange {
     else index.walk(this.#from, high, visit);
   }
 
-  /** The next records in key order: at most `want`, from at most `visitsMax` keys. */
-  #walkOn(want: number, visitsMax: number): { records: Uint8Array[]; visited: number; ended: boolean } {
+  /** The next records in key order: at most `want`, from at most `visitsMax` keys, about `bytesMax` of them. */
+  #walkOn(
+    want: number,
+    visitsMax: number,
+    bytesMax: number,
+  ): { records: Uint8Array[]; visited: number; ended: boolean } {
     const { keysOnly } = this.#plan;
     const sequences: number[] = [];
+    /** The keys of these. */
+    const keys: string[] = [];
     /** Records without values that the index alone could make, by their place among all. */
     const made = new Map<number, Uint8Array>();
     let visited = 0;
@@ -198,19 +206,36 @@ export class RangeRun implements SlicedRange {
             lease?.encodedId,
           );
           made.set(made.size + sequences.length, record);
-        } else sequences.push(sequence);
+        } else {
+          sequences.push(sequence);
+          keys.push(key);
+        }
       }
       ended = made.size + sequences.length < want && visited < visitsMax;
       return ended;
     });
     if (!ended) this.#from = `${last}\0`;
-    let records = this.store.rows.readMany(sequences, this.#atOnce);
+    let records = this.#read(sequences, bytesMax);
+    const unread = keys[records.length];
     if (keysOnly) {
       const stored = records.values();
-      const merged = made.size + sequences.length;
-      records = Array.from({ length: merged }, (_, at) => made.get(at) ?? withoutValue(stored.next().value!));
+      records = [];
+      for (let at = 0; at < made.size + sequences.length; at++) {
+        const bare = made.get(at);
+        const record = bare === undefined ? stored.next().value : undefined;
+        if (bare === undefined && record === undefined) break;
+        records.push(bare ?? withoutValue(record!));
+      }
     }
-    return { records, visited, ended };
+    if (unread === undefined) return { records, visited, ended };
+    // The rest is too large for now: the walk goes on there.
+    this.#from = unread;
+    return { records, visited: records.length, ended: false };
+  }
+
+  #read(sequences: readonly number[], bytesMax: number): Uint8Array[] {
+    const { rows } = this.store;
+    return this.#atOnce ? rows.readMany(sequences, true) : rows.readSome(sequences, bytesMax);
   }
 
   /** The count is complete: all that is left is to say so. */
@@ -242,7 +267,20 @@ export class RangeRun implements SlicedRange {
     this.#finish();
   }
 
-  #gather(keysMax: number): void {
+  /** Finds candidates. Few keys at a time when records have to be looked at and may be long. */
+  #gather(keysMax: number, bytesMax: number): void {
+    const { rows, writingRevision } = this.store;
+    const looks = this.#plan.target === Target.VALUE || this.at < writingRevision;
+    const fitting = looks ? Math.floor(bytesMax / Math.max(1, rows.longestBytes)) : keysMax;
+    const step = Math.max(1, Math.min(keysMax, fitting));
+    let readBytes = 0;
+    for (let left = keysMax; left > 0 && readBytes < bytesMax && this.#phase === "gather"; left -= step) {
+      readBytes += this.#gatherSome(Math.min(step, left));
+    }
+  }
+
+  /** The bytes of the records that it had to look at. */
+  #gatherSome(keysMax: number): number {
     const plan = this.#plan;
     const filtersCreate = plan.minCreate !== -Infinity || plan.maxCreate !== Infinity;
     const filtersMod = plan.minMod !== -Infinity || plan.maxMod !== Infinity;
@@ -279,6 +317,7 @@ export class RangeRun implements SlicedRange {
       ended = visited < keysMax;
       return ended;
     });
+    let bytes = 0;
     if (old.length > 0) {
       const records = this.store.rows.readMany(
         old.map(({ candidate }) => candidate.sequence),
@@ -286,6 +325,7 @@ export class RangeRun implements SlicedRange {
       );
       old.forEach(({ candidate: { sequence, position } }, at) => {
         const record = records[at]!;
+        bytes += record.length;
         const { create, mod, version } = parseRecord(record);
         if (!this.#passes(mod, create)) return;
         const rank =
@@ -299,6 +339,7 @@ export class RangeRun implements SlicedRange {
     this.#runs.add(run);
     if (ended) this.#phase = "emit";
     else this.#from = `${last}\0`;
+    return bytes;
   }
 
   #passes(mod: Revision, create: Revision): boolean {
@@ -309,17 +350,19 @@ export class RangeRun implements SlicedRange {
   #emitSorted(records: Uint8Array[], keysMax: number, bytesMax: number): void {
     let bytes = 0;
     while (this.#left > 0 && records.length < keysMax && bytes < bytesMax) {
-      const sequences = this.#runs.take(Math.min(batchKeys, this.#left));
+      const sequences =
+        this.#unread.length > 0 ? this.#unread : this.#runs.take(Math.min(batchKeys, this.#left));
       if (sequences.length === 0) {
         this.#left = 0;
         break;
       }
-      for (const record of this.store.rows.readMany(sequences, this.#atOnce)) {
-        const answered = this.#plan.keysOnly ? withoutValue(record) : record;
-        bytes += answered.length;
-        records.push(answered);
+      const found = this.#read(sequences, bytesMax - bytes);
+      for (const record of found) {
+        bytes += record.length;
+        records.push(this.#plan.keysOnly ? withoutValue(record) : record);
       }
-      this.#left -= sequences.length;
+      this.#unread = sequences.slice(found.length);
+      this.#left -= found.length;
     }
     if (this.#left === 0) this.#finish();
   }

@@ -26,6 +26,7 @@ const pageBytesMax = 1024 ** 2;
 export class RevisionRows {
   readonly #journal: Journal;
   readonly #cache = new RecordCache();
+  #longestBytes = 0;
   readonly #append: Statement;
   readonly #one: Statement;
   readonly #many: Statement;
@@ -62,21 +63,48 @@ export class RevisionRows {
    */
   append(main: Revision, sub: number, record: Uint8Array): number {
     const sealed = seal(record);
+    this.#longestBytes = Math.max(this.#longestBytes, record.length);
     const sequence = this.#journal.position.nextSequence++;
     this.#journal.write(sealed.length + 16);
     this.#append.run(sequence, main, sub, this.#journal.added(sealed, sequence, main, sub), sealed);
     return sequence;
   }
 
+  /** No record is longer than this; the longest one may be gone. */
+  get longestBytes(): number {
+    return this.#longestBytes;
+  }
+
   /** The record of a row that the index knows. Shared with the cache: not to be changed. */
   read(sequence: number): Uint8Array {
     const cached = this.#cache.get(sequence);
     if (cached !== undefined) return cached;
-    this.#journal.read();
-    const row = this.#one.values(sequence)[0] as RowValues | undefined;
-    const record = checked(row, sequence);
+    const record = this.#readRow(sequence);
     this.#cache.set(sequence, record);
     return record;
+  }
+
+  #readRow(sequence: number): Uint8Array {
+    this.#journal.read();
+    return checked(this.#one.values(sequence)[0] as RowValues | undefined, sequence);
+  }
+
+  /**
+   * Of the records of rows that the index knows, in the order asked for, as many as `bytesMax` holds, and at least
+   * one. Not to be changed. Beyond that they are only read together where even the longest would fit.
+   */
+  readSome(sequences: readonly number[], bytesMax: number): Uint8Array[] {
+    const fitting = this.#longestBytes === 0 ? sequences.length : Math.floor(bytesMax / this.#longestBytes);
+    if (sequences.length <= fitting) return this.readMany(sequences, false);
+    const records: Uint8Array[] = [];
+    let bytes = 0;
+    for (const sequence of sequences) {
+      const record = this.#cache.get(sequence) ?? this.#readRow(sequence);
+      records.push(record);
+      bytes += record.length;
+      if (bytes >= bytesMax) break;
+    }
+    return records;
   }
 
   /**
@@ -142,6 +170,7 @@ export class RevisionRows {
         verify(row, sequence);
         const plain = sealed[0] === plainKeyId;
         const record = plain ? sealed : open(sealed);
+        this.#longestBytes = Math.max(this.#longestBytes, sealed.length);
         yield { sequence, main, sub, checksum, record, start: plain ? sealOverheadBytes : 0 };
         last = sequence;
       }
