@@ -1,5 +1,5 @@
 /** The Lease service (reference etcd-wire 8.6). */
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { fromBinaryString } from "../bytes";
 import { refuse } from "../errors";
 import { leaseTtlSecondsMax } from "../limits";
@@ -10,17 +10,28 @@ import {
   LeaseGrantResponseSchema,
   type LeaseKeepAliveRequestSchema,
   type LeaseKeepAliveResponseSchema,
-  type LeaseLeasesResponse,
   LeaseLeasesResponseSchema,
   type LeaseRevokeRequest,
   type LeaseRevokeResponse,
   LeaseRevokeResponseSchema,
   type LeaseTimeToLiveRequest,
-  type LeaseTimeToLiveResponse,
   LeaseTimeToLiveResponseSchema,
 } from "../proto/gen/etcd/rpc_pb";
-import type { Call, ServerStream } from "../transport/call";
-import { encodeKeepAlive } from "./encode";
+import { encodeField, varint64Size, writeVarint64 } from "../proto/wire";
+import { type Candidate, SortedRuns } from "../state/mvcc/sorted-runs";
+import { type Answer, type Call, EncodedMessage, type ServerStream } from "../transport/call";
+import { encodeKeepAlive, encodeRecords } from "./encode";
+
+/** Leases, or keys of one, that are handled between two breaths: about a millisecond. */
+const sliceMax = 2_000;
+
+/** A lease as it is now. */
+export interface DescribedLease {
+  readonly grantedTtlSeconds: number;
+  readonly remainingSeconds: number;
+  readonly keys: readonly Uint8Array[];
+  readonly moreKeys: boolean;
+}
 
 export class LeaseService {
   readonly #member: Member;
@@ -88,33 +99,101 @@ export class LeaseService {
     }
   }
 
-  async leaseTimeToLive(request: LeaseTimeToLiveRequest): Promise<LeaseTimeToLiveResponse> {
-    const left = await this.#member.leaseTimeToLive(request.ID);
-    const { state, headers, revision } = this.#member;
-    const lease = state.lease(request.ID);
+  async leaseTimeToLive(
+    request: LeaseTimeToLiveRequest,
+    call?: Call,
+  ): Promise<Answer<typeof LeaseTimeToLiveResponseSchema>> {
+    const { ID } = request;
+    const lease = await this.describe(ID, 0);
+    const { headers, revision, state } = this.#member;
     const header = headers.message(revision);
-    if (left === undefined || lease === undefined) {
-      return create(LeaseTimeToLiveResponseSchema, { header, ID: request.ID, TTL: -1n });
-    }
-    return create(LeaseTimeToLiveResponseSchema, {
+    if (lease === undefined) return create(LeaseTimeToLiveResponseSchema, { header, ID, TTL: -1n });
+    const answer = create(LeaseTimeToLiveResponseSchema, {
       header,
-      ID: request.ID,
-      TTL: BigInt(left.remainingSeconds),
-      grantedTTL: BigInt(left.grantedTtlSeconds),
-      keys: request.keys ? lease.keys.map(fromBinaryString) : [],
+      ID,
+      TTL: BigInt(lease.remainingSeconds),
+      grantedTTL: BigInt(lease.grantedTtlSeconds),
     });
+    if (!request.keys) return answer;
+    const keys = state.keysOfLease(ID);
+    if (keys.length <= sliceMax) {
+      answer.keys = keys.sort().map(fromBinaryString);
+      return answer;
+    }
+    const chunks: Uint8Array[] = [toBinary(LeaseTimeToLiveResponseSchema, answer)];
+    for (let from = 0; from < keys.length; from += sliceMax) {
+      await this.#breathe(call);
+      chunks.push(encodeRecords(keyTag, keys.slice(from, from + sliceMax).map(fromBinaryString)));
+    }
+    return new EncodedMessage(chunks);
   }
 
-  /** Every lease, the ones that end first in front. */
-  async leaseLeases(): Promise<LeaseLeasesResponse> {
-    const { state, leases, headers, revision } = this.#member;
-    const byExpiry = state
-      .leases()
-      .map(({ id, grantedTtlSeconds }) => ({ id, restMs: leases.remaining(id) ?? grantedTtlSeconds * 1_000 }))
-      .sort((a, b) => a.restMs - b.restMs);
-    return create(LeaseLeasesResponseSchema, {
-      header: headers.message(revision),
-      leases: byExpiry.map(({ id }) => ({ ID: id })),
-    });
+  /** A lease, and up to so many of its keys, in order; undefined when there is none. */
+  async describe(id: bigint, keysMax: number): Promise<DescribedLease | undefined> {
+    const { state } = this.#member;
+    const left = await this.#member.leaseTimeToLive(id);
+    if (left === undefined || state.lease(id) === undefined) return undefined;
+    const all = keysMax > 0 ? state.keysOfLease(id) : [];
+    const keys = all.slice(0, keysMax).sort();
+    return { ...left, keys: keys.map(fromBinaryString), moreKeys: all.length > keys.length };
   }
+
+  /** Every lease, the ones that end first in front. As in etcd, those that this member knows: it asks nobody. */
+  async leaseLeases(_request?: unknown, call?: Call): Promise<Answer<typeof LeaseLeasesResponseSchema>> {
+    const header = this.#member.headers.message(this.#member.revision);
+    const ids = await this.leaseIds(call);
+    if (ids.length <= sliceMax) {
+      return create(LeaseLeasesResponseSchema, { header, leases: ids.map((ID) => ({ ID })) });
+    }
+    const chunks: Uint8Array[] = [
+      toBinary(LeaseLeasesResponseSchema, create(LeaseLeasesResponseSchema, { header })),
+    ];
+    for (let from = 0; from < ids.length; from += sliceMax) {
+      await this.#breathe(call);
+      chunks.push(Buffer.concat(ids.slice(from, from + sliceMax).map(encodeStatus)));
+    }
+    return new EncodedMessage(chunks);
+  }
+
+  /** The ids of all leases that this member knows, the ones that end first in front. */
+  async leaseIds(call?: Call): Promise<bigint[]> {
+    const { state, leases } = this.#member;
+    const found: bigint[] = [];
+    const sorted = new SortedRuns(false);
+    let run: Candidate[] = [];
+    for (const { id, grantedTtlSeconds } of state.eachLease()) {
+      const rank = leases.remaining(id) ?? grantedTtlSeconds * 1_000;
+      run.push({ sequence: found.length, position: found.length, rank });
+      found.push(id);
+      if (run.length < sliceMax) continue;
+      sorted.add(run);
+      run = [];
+      await this.#breathe(call);
+    }
+    sorted.add(run);
+    const ordered: bigint[] = [];
+    while (ordered.length < found.length) {
+      for (const place of sorted.take(sliceMax)) ordered.push(found[place]!);
+      if (ordered.length < found.length) await this.#breathe(call);
+    }
+    return ordered;
+  }
+
+  /** Lets other work in; gives up when nobody waits any more. */
+  async #breathe(call: Call | undefined): Promise<void> {
+    await this.#member.soon();
+    if (this.#member.stopping) throw refuse("stopped");
+    if (call?.canceled === true) throw refuse("canceled");
+  }
+}
+
+const statusTag = 0x12;
+const keyTag = 0x2a;
+
+/** One LeaseStatus of a LeaseLeasesResponse. */
+function encodeStatus(id: bigint): Uint8Array {
+  const status = new Uint8Array(1 + varint64Size(id));
+  status[0] = 0x08;
+  writeVarint64(status, 1, id);
+  return encodeField(statusTag, status);
 }

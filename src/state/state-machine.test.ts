@@ -140,6 +140,20 @@ describe("conformance probes (etcd-wire 12)", () => {
     expect(state.lease(7n)).toBeUndefined();
   });
 
+  test("25: the many keys of a lease go in slices, in key order and one revision all the same", () => {
+    const sliced = StateMachine.open(openStateDatabase(":memory:"), { sliceKeys: 10 });
+    apply(sliced, { case: "leaseGrant", value: { ID: 7n, TTL: 60n } });
+    const keys = Array.from({ length: 1_000 }, (_, i) => `key-${(i * 619) % 1_000}`);
+    for (const key of keys) put(sliced, key, "v", 7n);
+    const operation = { case: "leaseRevoke", value: { id: 7n } } as const;
+    let slices = 1;
+    let applied = sliced.apply(sliced.appliedIndex + 1, 1, create(CommandSchema, { version: 1, operation }));
+    for (; applied.pending; slices++) applied = sliced.resume();
+    expect(applied.changes!.changes.map(({ key }) => key)).toEqual(keys.toSorted());
+    expect(applied.changes!.revision).toBe(1_002);
+    expect(slices).toBeGreaterThan(100);
+  });
+
   test("34: a delete's record has only key and mod revision", () => {
     put(state, "a");
     const { changes } = apply(state, { case: "deleteRange", value: { key: bytes("a") } });

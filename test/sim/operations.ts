@@ -11,6 +11,7 @@ import {
   LeaseGrantRequestSchema,
   LeaseRevokeRequestSchema,
   LeaseTimeToLiveRequestSchema,
+  LeaseTimeToLiveResponseSchema,
   type PutRequest,
   PutRequestSchema,
   type RangeRequest,
@@ -224,8 +225,9 @@ export class Operations {
         operation.description = `ttl of ${id}`;
         const request = create(LeaseTimeToLiveRequestSchema, { ID: id, keys: rng.below(2) === 0 });
         return this.#answered(operation, lease.leaseTimeToLive(request), (answer) => {
-          this.#readAt(operation, Number(answer.header!.revision));
-          this.#context.leases.saidRemaining(id, Number(answer.TTL), Number(answer.grantedTTL));
+          const { header, TTL, grantedTTL } = decodeAnswer(LeaseTimeToLiveResponseSchema, answer);
+          this.#readAt(operation, Number(header!.revision));
+          this.#context.leases.saidRemaining(id, Number(TTL), Number(grantedTTL));
         });
       }
       case "txnRead": {

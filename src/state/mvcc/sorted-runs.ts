@@ -4,7 +4,8 @@ export interface Candidate {
   readonly sequence: number;
   /** Place in key order; settles ties. */
   readonly position: number;
-  readonly rank: number | Uint8Array;
+  /** Of one kind for all candidates. */
+  readonly rank: number | string | Uint8Array;
 }
 
 interface Run {
@@ -49,8 +50,7 @@ export class SortedRuns {
   }
 
   #compare(a: Candidate, b: Candidate): number {
-    const order =
-      typeof a.rank === "number" ? a.rank - (b.rank as number) : Buffer.compare(a.rank, b.rank as Uint8Array);
+    const order = orderOf(a.rank, b.rank);
     if (order === 0) return a.position - b.position;
     return this.descending ? -order : order;
   }
@@ -88,4 +88,10 @@ export class SortedRuns {
       at = least;
     }
   }
+}
+
+function orderOf<Rank extends Candidate["rank"]>(a: Rank, b: Candidate["rank"]): number {
+  if (typeof a === "number") return a - (b as number);
+  if (typeof a === "string") return a < (b as string) ? -1 : a > (b as string) ? 1 : 0;
+  return Buffer.compare(a, b as Uint8Array);
 }

@@ -14,7 +14,6 @@ import {
   LeaseKeepAliveRequestSchema,
   LeaseKeepAliveResponseSchema,
   LeaseRevokeRequestSchema,
-  LeaseTimeToLiveRequestSchema,
   RangeRequest_SortTarget as Target,
   RangeRequestSchema,
   RangeResponseSchema,
@@ -60,14 +59,14 @@ function leaseId(text: string): bigint {
 
 /** A lease as it is now; undefined when there is none. */
 async function describe({ lease }: RestServices, ID: bigint): Promise<object | undefined> {
-  const answer = await lease.leaseTimeToLive(create(LeaseTimeToLiveRequestSchema, { ID, keys: true }));
-  if (answer.TTL < 0n) return undefined;
+  const found = await lease.describe(ID, keysOfLeaseMax);
+  if (found === undefined) return undefined;
   return {
     id: hex16(ID),
-    grantedTtl: answer.grantedTTL,
-    remaining: answer.TTL,
-    keys: answer.keys.slice(0, keysOfLeaseMax).map((key) => byteField("key", key)),
-    moreKeys: answer.keys.length > keysOfLeaseMax,
+    grantedTtl: BigInt(found.grantedTtlSeconds),
+    remaining: BigInt(found.remainingSeconds),
+    keys: found.keys.map((key) => byteField("key", key)),
+    moreKeys: found.moreKeys,
   };
 }
 
@@ -156,12 +155,12 @@ export const leaseOperations: readonly Operation[] = [
     examples: [{ summary: "All leases", target: "/leases", status: 200 }],
     async handle(request, services) {
       const limit = request.query.limit ?? 100;
-      const all = await services.lease.leaseLeases();
-      const described = await Promise.all(all.leases.slice(0, limit).map(({ ID }) => describe(services, ID)));
+      const ids = await services.lease.leaseIds();
+      const described = await Promise.all(ids.slice(0, limit).map((ID) => describe(services, ID)));
       return json(200, {
         leases: described.filter((one) => one !== undefined),
-        count: String(all.leases.length),
-        more: all.leases.length > limit,
+        count: String(ids.length),
+        more: ids.length > limit,
       });
     },
   }),

@@ -1,8 +1,6 @@
 /** One key: its value in the view that fits it, what is known of it, and what can be done with it. */
 import type { KeyValue } from "../../../../proto/gen/etcd/kv_pb";
 import { isUtf8 } from "node:buffer";
-import { create } from "@bufbuild/protobuf";
-import { LeaseTimeToLiveRequestSchema } from "../../../../proto/gen/etcd/rpc_pb";
 import { hex16 } from "../../../rest/key-json";
 import { Problem } from "../../../rest/problem";
 import { Empty, NoticeBox } from "../../components/boxes";
@@ -176,8 +174,8 @@ const leaseWaitMs = 800;
 /** Seconds that are left of a key's lease, as the leader says; undefined when nobody says so in time. */
 async function secondsLeft({ services }: PageRequest, { lease }: KeyValue): Promise<bigint | undefined> {
   if (lease === 0n) return undefined;
-  const asked = services.lease.leaseTimeToLive(create(LeaseTimeToLiveRequestSchema, { ID: lease })).then(
-    ({ TTL }) => TTL,
+  const asked = services.lease.describe(lease, 0).then(
+    (found) => BigInt(found?.remainingSeconds ?? -1),
     () => undefined,
   );
   const patience = new Promise<undefined>((resolve) => setTimeout(resolve, leaseWaitMs));
