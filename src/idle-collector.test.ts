@@ -25,10 +25,14 @@ function collectionsAfter(cpuOfLooks: readonly number[]): number[] {
 
 const load = Array.from({ length: 10 }, () => 225);
 
-test("one collection follows a load, and none another one without a load", () => {
+test("two collections follow a load, and none another one without a load", () => {
   const rest = Array.from({ length: 20 }, () => 5);
-  expect(collectionsAfter([...load, ...rest])).toEqual([12]);
-  expect(collectionsAfter([...load, ...rest, ...load, ...rest])).toEqual([12, 42]);
+  expect(collectionsAfter([...load, ...rest])).toEqual([12, 16]);
+  expect(collectionsAfter([...load, ...rest, ...load, ...rest])).toEqual([12, 16, 42, 46]);
+});
+
+test("the second collection is left out when work comes in between", () => {
+  expect(collectionsAfter([...load, 5, 5, 5, 225, 5, 5, 5, 5, 5, 5, 5])).toEqual([12]);
 });
 
 test("nothing is collected under load, in a short pause, or after little work", () => {

@@ -19,7 +19,12 @@ const lookMs = 250;
 const idleShare = 0.2;
 /** So many looks in a row have to find it idle. */
 const idleLooks = 2;
-/** A collection pays when the event loop has worked so long since the last. */
+/**
+ * So many idle looks later it is done again: a collection spares what was allocated while it ran, and one that began
+ * under load may still be under way when the first is asked for.
+ */
+const againLooks = 4;
+/** Collecting pays when the event loop has worked so long since the last time. */
 const workMs = 2_000;
 
 /** Starts looking; the answer ends it. */
@@ -27,13 +32,17 @@ export function startIdleCollector(ports: IdleCollectorPorts = systemPorts): () 
   let lastMs = ports.cpuMs();
   let collectedAtMs = lastMs;
   let idle = 0;
+  let againIn = 0;
   return ports.every(lookMs, () => {
     const nowMs = ports.cpuMs();
     idle = nowMs - lastMs < idleShare * lookMs ? idle + 1 : 0;
     lastMs = nowMs;
-    if (idle < idleLooks || nowMs - collectedAtMs < workMs) return;
-    collectedAtMs = nowMs;
-    ports.collect();
+    if (idle < idleLooks) againIn = 0;
+    else if (nowMs - collectedAtMs >= workMs) {
+      collectedAtMs = nowMs;
+      againIn = againLooks;
+      ports.collect();
+    } else if (againIn > 0 && --againIn === 0) ports.collect();
   });
 }
 
