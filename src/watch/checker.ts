@@ -4,10 +4,10 @@
  */
 import { toBinary } from "@bufbuild/protobuf";
 import { assert } from "../assert";
-import { fromBinaryString, toBinaryString } from "../bytes";
+import { toBinaryString } from "../bytes";
 import type { Revision } from "../ids";
 import { Event_EventType, type KeyValue, KeyValueSchema } from "../proto/gen/etcd/kv_pb";
-import type { WatchCreateRequest, WatchResponse } from "../proto/gen/etcd/rpc_pb";
+import type { WatchCreateRequest } from "../proto/gen/etcd/rpc_pb";
 import { WatchCreateRequest_FilterType } from "../proto/gen/etcd/rpc_pb";
 import type { Change, RevisionChanges } from "../state/types";
 
@@ -21,6 +21,24 @@ export interface Truth {
   recordBefore(key: string, revision: Revision): Uint8Array | undefined;
 }
 
+/** What is looked at of a response; any `WatchResponse` will do. */
+export interface ReceivedMessage {
+  readonly header?: { readonly revision: bigint } | undefined;
+  readonly watchId: bigint;
+  readonly created: boolean;
+  readonly canceled: boolean;
+  readonly compactRevision: bigint;
+  readonly fragment: boolean;
+  readonly events: readonly ReceivedEvent[];
+}
+
+/** Keys and values as messages, or as the bytes that came. */
+export interface ReceivedEvent {
+  readonly type: Event_EventType;
+  readonly kv?: KeyValue | Uint8Array | undefined;
+  readonly prevKv?: KeyValue | Uint8Array | undefined;
+}
+
 interface Watched {
   readonly request: WatchCreateRequest;
   readonly floor: Revision;
@@ -29,7 +47,7 @@ interface Watched {
   /** The newest revision that was seen or vouched for. */
   reached: Revision;
   /** Events of fragments whose last piece is still to come. */
-  pieces: WatchResponse[];
+  pieces: ReceivedMessage[];
 }
 
 export class StreamChecker {
@@ -70,7 +88,7 @@ export class StreamChecker {
   }
 
   /** Checks the next message; throws with the reason when it breaks a promise. */
-  received(message: WatchResponse): void {
+  received(message: ReceivedMessage): void {
     const revision = Number(message.header?.revision);
     assert(message.header !== undefined, "a response has a header");
     assert(revision <= this.truth.revision, () => `header ${revision} is ahead of the store`);
@@ -90,7 +108,7 @@ export class StreamChecker {
     }
   }
 
-  #onCreated(message: WatchResponse, revision: Revision): void {
+  #onCreated(message: ReceivedMessage, revision: Revision): void {
     const request = this.#asked.shift();
     assert(request !== undefined, "a created answer without a request");
     assert(message.events.length === 0, "the created answer carries no events");
@@ -113,7 +131,7 @@ export class StreamChecker {
     this.#watched.set(message.watchId, { request, floor, position: 0, reached: 0, pieces: [] });
   }
 
-  #onCanceled(message: WatchResponse): void {
+  #onCanceled(message: ReceivedMessage): void {
     const watched = this.#watched.get(message.watchId);
     assert(watched !== undefined, () => `canceled answer for unknown watcher ${message.watchId}`);
     this.#watched.delete(message.watchId);
@@ -133,7 +151,7 @@ export class StreamChecker {
     );
   }
 
-  #onProgress(message: WatchResponse, revision: Revision): void {
+  #onProgress(message: ReceivedMessage, revision: Revision): void {
     assert(revision >= this.#progress, () => `progress went from ${this.#progress} back to ${revision}`);
     this.#progresses++;
     const about =
@@ -153,7 +171,7 @@ export class StreamChecker {
     }
   }
 
-  #onEvents(message: WatchResponse, revision: Revision): void {
+  #onEvents(message: ReceivedMessage, revision: Revision): void {
     const watched = this.#watched.get(message.watchId);
     assert(watched !== undefined, () => `events for watcher ${message.watchId}, which does not exist`);
     assert(!message.fragment || watched.request.fragment, "a fragment nobody asked for");
@@ -164,7 +182,7 @@ export class StreamChecker {
     );
     watched.pieces.push(message);
     if (message.fragment) return;
-    const events = watched.pieces.flatMap((piece) => piece.events);
+    const events = first === undefined ? message.events : watched.pieces.flatMap((piece) => piece.events);
     watched.pieces = [];
     let at = 0;
     while (at < events.length) {
@@ -182,15 +200,14 @@ export class StreamChecker {
     }
   }
 
-  #compare(request: WatchCreateRequest, change: Change, event: WatchResponse["events"][number]): void {
+  #compare(request: WatchCreateRequest, change: Change, event: ReceivedEvent): void {
     const type = event.type === Event_EventType.DELETE ? "delete" : "put";
-    const hold = (holds: boolean, otherwise: string): void => {
-      if (!holds) {
-        const where = `${change.type} of ${JSON.stringify(change.key)} at ${change.revision}`;
-        assert(false, () => `${where}: ${otherwise}`);
-      }
-    };
-    hold(type === change.type, `type ${type}`);
+    const hold = (holds: boolean, otherwise: string): void =>
+      assert(
+        holds,
+        () => `${change.type} of ${JSON.stringify(change.key)} at ${change.revision}: ${otherwise}`,
+      );
+    hold(type === change.type, type === "put" ? "a put" : "a delete");
     if (event.kv === undefined) return hold(false, "no kv");
     hold(Buffer.compare(recordOf(event.kv), change.record) === 0, "another record");
     const before = request.prevKv ? this.truth.recordBefore(change.key, change.revision) : undefined;
@@ -203,14 +220,19 @@ export class StreamChecker {
   }
 
   /** The next revision up to `limit` of which this watcher wants something; `position` is left at it. */
-  #next(watched: Watched, limit: Revision): { revision: Revision; changes: Change[] } | undefined {
+  #next(watched: Watched, limit: Revision): { revision: Revision; changes: readonly Change[] } | undefined {
     const { log } = this.truth;
     for (; watched.position < log.length; watched.position++) {
-      const entry = log[watched.position]!;
-      if (entry.revision < watched.floor) continue;
-      if (entry.revision > limit) return undefined;
-      const changes = entry.changes.filter((change) => wants(watched.request, change));
-      if (changes.length > 0) return { revision: entry.revision, changes };
+      const { revision, changes: all } = log[watched.position]!;
+      if (revision < watched.floor) continue;
+      if (revision > limit) return undefined;
+      const changes =
+        all.length > 1
+          ? all.filter((change) => wants(watched.request, change))
+          : wants(watched.request, all[0]!)
+            ? all
+            : [];
+      if (changes.length > 0) return { revision, changes };
     }
     return undefined;
   }
@@ -219,7 +241,8 @@ export class StreamChecker {
 const records = new WeakMap<KeyValue, Uint8Array>();
 
 /** Encoded once, also when many watchers were sent the very same event. */
-function recordOf(kv: KeyValue): Uint8Array {
+function recordOf(kv: KeyValue | Uint8Array): Uint8Array {
+  if (kv instanceof Uint8Array) return kv;
   let record = records.get(kv);
   if (record === undefined) records.set(kv, (record = toBinary(KeyValueSchema, kv)));
   return record;
@@ -230,10 +253,22 @@ function wants(request: WatchCreateRequest, change: Change): boolean {
   const dropped =
     change.type === "put" ? WatchCreateRequest_FilterType.NOPUT : WatchCreateRequest_FilterType.NODELETE;
   if (request.filters.includes(dropped)) return false;
-  const key = fromBinaryString(change.key);
-  const start = request.key.length === 0 ? Uint8Array.of(0) : request.key;
-  if (request.rangeEnd.length === 0) return Buffer.compare(key, start) === 0;
-  if (Buffer.compare(key, start) < 0) return false;
+  const { key } = change;
+  const start = request.key.length === 0 ? zeroKey : request.key;
+  if (request.rangeEnd.length === 0) return compare(key, start) === 0;
+  if (compare(key, start) < 0) return false;
   if (request.rangeEnd.length === 1 && request.rangeEnd[0] === 0) return true;
-  return Buffer.compare(key, request.rangeEnd) < 0;
+  return compare(key, request.rangeEnd) < 0;
+}
+
+const zeroKey = Uint8Array.of(0);
+
+/** A key's bytes, one per character, against others. */
+function compare(key: string, bytes: Uint8Array): number {
+  const shared = Math.min(key.length, bytes.length);
+  for (let at = 0; at < shared; at++) {
+    const difference = key.charCodeAt(at) - bytes[at]!;
+    if (difference !== 0) return difference;
+  }
+  return key.length - bytes.length;
 }

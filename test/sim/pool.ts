@@ -1,5 +1,6 @@
 /** Seeds over the cores: child processes, so that one seed's memory and trouble is not the next one's. */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import type { RunResult } from "./simulation";
@@ -22,8 +23,38 @@ export interface PoolOptions {
   readonly done: (result: SeedResult) => boolean;
 }
 
-/** A seed that takes longer counts as hung. */
+/** A seed that takes more processor time counts as hung; without a count of it, more time. */
 const seedMsMax = 180_000;
+const watchIntervalMs = 5_000;
+/** The unit of processor times in /proc, on every Linux. */
+const clockTickMs = 10;
+
+/** Processor time that a process has used so far; undefined where the system does not say. */
+function usedMs(pid: number | undefined): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The second field is the program's name, in brackets, and may have spaces; user and system time are 14 and 15.
+    const [user, system] = stat
+      .slice(stat.lastIndexOf(")") + 2)
+      .split(" ")
+      .slice(11, 13);
+    return (Number(user) + Number(system)) * clockTickMs;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Kills a worker whose seed takes too long, however busy the machine is; the returned function calls it off. */
+function watch(child: ChildProcess): () => void {
+  const startedAtMs = performance.now();
+  const before = usedMs(child.pid);
+  const timer = setInterval(() => {
+    const now = usedMs(child.pid);
+    const took = before === undefined || now === undefined ? performance.now() - startedAtMs : now - before;
+    if (took > seedMsMax) child.kill("SIGKILL");
+  }, watchIntervalMs);
+  return () => clearInterval(timer);
+}
 
 /** Resolves when every seed was run, or `done` said that it is enough. A worker that dies fails its seed. */
 export async function runPool({ workers, planted, seeds, done }: PoolOptions): Promise<void> {
@@ -49,9 +80,9 @@ export async function runPool({ workers, planted, seeds, done }: PoolOptions): P
         if (next.done === true) break;
         child.stdin.write(`${JSON.stringify(next.value)}\n`);
         // A loop without end inside one event cannot be interrupted from within.
-        const watchdog = setTimeout(() => child.kill("SIGKILL"), seedMsMax);
+        const callOff = watch(child);
         const answer = await answers.next();
-        clearTimeout(watchdog);
+        callOff();
         if (answer.done === true) {
           await closed;
           enough = !done(crashed(next.value.seed, complaints)) || enough;

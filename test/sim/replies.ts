@@ -2,6 +2,8 @@
 import { concatBytes, toBinaryString } from "../../src/bytes";
 import type { EncodedMessage } from "../../src/transport/call";
 
+const noPieces: readonly Uint8Array[] = [];
+
 /** A message's fields by number: the last number of each, and all pieces of bytes in order. */
 export class Fields {
   readonly #numbers: (number | bigint | undefined)[] = [];
@@ -42,7 +44,16 @@ export class Fields {
   }
 
   pieces(field: number): readonly Uint8Array[] {
-    return this.#pieces[field] ?? [];
+    return this.#pieces[field] ?? noPieces;
+  }
+
+  /** Whether there is this field, of bytes, and no other. */
+  hasOnly(field: number): boolean {
+    return (
+      this.#numbers.length === 0 &&
+      this.#pieces.length === field + 1 &&
+      Object.keys(this.#pieces).length === 1
+    );
   }
 }
 

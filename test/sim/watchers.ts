@@ -2,7 +2,7 @@
  * Clients that watch. Each stream is judged by the checker of `src/watch/checker.ts` against what really happened;
  * when its member ends, its watchers go on at another member from where they were.
  */
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { concatBytes } from "../../src/bytes";
 import type { Revision } from "../../src/ids";
 import {
@@ -10,17 +10,16 @@ import {
   WatchCreateRequest_FilterType as FilterType,
   WatchCreateRequestSchema,
   WatchRequestSchema,
-  type WatchResponse,
-  WatchResponseSchema,
 } from "../../src/proto/gen/etcd/rpc_pb";
 import type { Rng } from "../../src/rng";
 import type { EncodedMessage } from "../../src/transport/call";
-import { StreamChecker } from "../../src/watch/checker";
+import { type ReceivedEvent, type ReceivedMessage, StreamChecker } from "../../src/watch/checker";
 import { WatchClient } from "./client-streams";
 import type { VirtualClock } from "./clock";
 import type { SimulatedHost } from "./host";
 import type { Shown } from "./operations";
 import type { WorkloadOptions } from "./options";
+import { Fields, revisionOf } from "./replies";
 import type { Truth } from "./truth";
 
 /** What a client wants to watch, over all the streams on which it does. */
@@ -63,30 +62,68 @@ export interface WatchersContext {
 /** Of one stream. */
 const watchersMax = 8;
 
-/** An event is encoded once, however many watchers get it, so its piece of a message is decoded once too. */
-const decodedPieces = new WeakMap<Uint8Array, WatchResponse>();
-const decodedMessages = new WeakMap<EncodedMessage, WatchResponse>();
+/** An event is encoded once, however many watchers get it, so its piece of a message is read once too. */
+const readPieces = new WeakMap<Uint8Array, readonly ReceivedEvent[]>();
+const readMessages = new WeakMap<EncodedMessage, ReceivedMessage>();
 
-function decodePiece(bytes: Uint8Array): WatchResponse {
-  let piece = decodedPieces.get(bytes);
-  if (piece === undefined) decodedPieces.set(bytes, (piece = fromBinary(WatchResponseSchema, bytes)));
-  return piece;
+const fieldOf = {
+  header: 1,
+  watchId: 2,
+  created: 3,
+  canceled: 4,
+  compactRevision: 5,
+  fragment: 7,
+  events: 11,
+};
+const eventFieldOf = { type: 1, kv: 2, prevKv: 3 };
+
+function eventsOf(fields: Fields): ReceivedEvent[] {
+  return fields.pieces(fieldOf.events).map((bytes) => {
+    const event = new Fields(bytes);
+    return {
+      type: event.number(eventFieldOf.type),
+      kv: event.pieces(eventFieldOf.kv)[0],
+      prevKv: event.pieces(eventFieldOf.prevKv)[0],
+    };
+  });
+}
+
+/** The events of a piece that has nothing else; of others undefined. */
+function eventsOfPiece(bytes: Uint8Array): readonly ReceivedEvent[] | undefined {
+  let events = readPieces.get(bytes);
+  if (events !== undefined) return events;
+  const fields = new Fields(bytes);
+  if (!fields.hasOnly(fieldOf.events)) return undefined;
+  readPieces.set(bytes, (events = eventsOf(fields)));
+  return events;
 }
 
 /** A message in pieces is the sum of its pieces: the first has what is not an event. */
-function decode(message: EncodedMessage): WatchResponse {
-  let response = decodedMessages.get(message);
-  if (response !== undefined) return response;
-  const [first, ...rest] = message.chunks;
-  const pieces = rest.map(decodePiece);
-  if (pieces.every(({ events, header }) => events.length > 0 && header === undefined)) {
-    response = fromBinary(WatchResponseSchema, first!);
-    for (const { events } of pieces) response.events.push(...events);
-  } else {
-    response = fromBinary(WatchResponseSchema, concatBytes(message.chunks));
-  }
-  decodedMessages.set(message, response);
-  return response;
+function read(message: EncodedMessage): ReceivedMessage {
+  let received = readMessages.get(message);
+  if (received !== undefined) return received;
+  const { chunks } = message;
+  const pieces = chunks.slice(1).map(eventsOfPiece);
+  received = pieces.every((events) => events !== undefined)
+    ? readWhole(chunks[0]!, pieces)
+    : readWhole(concatBytes(chunks), []);
+  readMessages.set(message, received);
+  return received;
+}
+
+function readWhole(bytes: Uint8Array, more: readonly (readonly ReceivedEvent[])[]): ReceivedMessage {
+  const fields = new Fields(bytes);
+  const events = eventsOf(fields);
+  for (const piece of more) events.push(...piece);
+  return {
+    header: { revision: BigInt(revisionOf(fields)) },
+    watchId: fields.bigint(fieldOf.watchId),
+    created: fields.number(fieldOf.created) === 1,
+    canceled: fields.number(fieldOf.canceled) === 1,
+    compactRevision: fields.bigint(fieldOf.compactRevision),
+    fragment: fields.number(fieldOf.fragment) === 1,
+    events,
+  };
 }
 
 export class Watchers {
@@ -203,7 +240,7 @@ export class Watchers {
   }
 
   #received(stream: Stream, encoded: EncodedMessage): void {
-    const message = decode(encoded);
+    const message = read(encoded);
     stream.checker.received(message);
     const revision = Number(message.header?.revision);
     if (message.created) {
@@ -231,7 +268,7 @@ export class Watchers {
       for (const watched of about) watched.next = Math.max(watched.next, revision + 1);
     } else if (!message.fragment) {
       this.counts.events += message.events.length;
-      const last = Number(message.events.at(-1)!.kv!.modRevision);
+      const last = new Fields(message.events.at(-1)!.kv as Uint8Array).number(3);
       for (const watched of about) watched.next = last + 1;
       this.#context.shown.see(last);
     }
