@@ -67,6 +67,14 @@ test("no markers of unfinished work, no silenced checks", () => {
   expect(sources.filter(({ text }) => marker.test(text)).map(({ path }) => path)).toEqual([]);
 });
 
+/** Why: bun reads tsconfig.json where it is started, so that a server started elsewhere would not know our JSX. */
+test("every file with markup says whose JSX it is", () => {
+  const markup = sources.filter(({ path }) => path.endsWith(".tsx"));
+  expect(markup.length).toBeGreaterThan(20);
+  const pragma = "/** @jsxImportSource #console */\n";
+  expect(markup.filter(({ text }) => !text.startsWith(pragma)).map(({ path }) => path)).toEqual([]);
+});
+
 /** Why: a file that nothing reaches is read, kept and mended for nothing. */
 test("every source file is reached from an entry point or a test", () => {
   const known = new Map(sources.map((source) => [source.path, source]));

@@ -35,7 +35,7 @@ interface Listed {
   readonly leader: boolean;
 }
 
-/** The members that vote, by the API of one of them; the console is not asked. */
+/** The members by the API of one of them; the console is not asked. */
 async function listed(asked: ClusterMember): Promise<readonly Listed[]> {
   const answer = await fetch(`${asked.clientUrl}/api/v1/members`);
   return ((await answer.json()) as { readonly members: readonly Listed[] }).members;
@@ -58,6 +58,30 @@ async function until(what: string, fits: () => Promise<boolean>, timeoutMs = 30_
     if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`);
     await Bun.sleep(150);
   }
+}
+
+/** Every kind of page answers here, with its own words, and within a moment. */
+async function pagesAnswer(at: ClusterMember): Promise<void> {
+  const status = (await (await fetch(`${at.clientUrl}/api/v1/status`)).json()) as {
+    readonly memberId: string;
+  };
+  const id = status.memberId;
+  const paths = [
+    ...["/", "/members", `/members/${id}`, `/members/${id}/remove`, `/members/${id}/lead`, "/members/add"],
+    ...["/keys", "/key?k=kept", "/key/edit?k=kept", "/key/history?k=kept", "/key/delete?k=kept"],
+    ...["/keys/import", "/keys/export", "/snapshots", "/metrics", "/help"],
+  ];
+  const failed: string[] = [];
+  for (const path of paths) {
+    const startedAtMs = performance.now();
+    const answer = await fetch(`${at.clientUrl}/ui${path}`, { headers: { accept: "text/html" } });
+    const text = await answer.text();
+    const tookMs = performance.now() - startedAtMs;
+    if (answer.status !== 200 || !text.includes("<h1>") || tookMs > 4_000) {
+      failed.push(`${path}: ${answer.status} after ${tookMs.toFixed(0)} ms`);
+    }
+  }
+  expect(failed).toEqual([]);
 }
 
 let writes = 0;
@@ -134,8 +158,14 @@ async function previewAddition(seat: ClusterMember, at: ClusterMember, kind: "Le
 
 /** Starts a process by the very command that the page shows, and waits until the page sees that it runs. */
 async function runShown(seat: ClusterMember): Promise<void> {
-  const command = await page.locator("#live-start pre code").textContent();
-  expect(command).toStartWith("keelson --name ");
+  runAs(seat, (await page.locator("#live-start pre code").textContent()) ?? "");
+  await page.locator("#live-head").filter({ hasText: "In step" }).waitFor({ timeout: 30_000 });
+  // The command is of no further use.
+  await page.locator("#live-start pre").waitFor({ state: "detached" });
+}
+
+function runAs(seat: ClusterMember, command: string): void {
+  expect(command).toStartWith(`keelson --name ${seat.name} `);
   seat.server = new Server(
     "keelson",
     ["sh", "-c", `cd ${folder} && exec ${command}`],
@@ -144,9 +174,6 @@ async function runShown(seat: ClusterMember): Promise<void> {
     join(folder, `${seat.name}.log`),
     { PATH: `${folder}:${process.env["PATH"] ?? ""}` },
   );
-  await page.locator("#live-head").filter({ hasText: "In step" }).waitFor({ timeout: 30_000 });
-  // The command is of no further use.
-  await page.locator("#live-start pre").waitFor({ state: "detached" });
 }
 
 async function removeByConsole(name: string, at: ClusterMember): Promise<Previewed> {
@@ -173,6 +200,7 @@ test("one member becomes two, and writes stop for exactly as long as the preview
   await page.getByRole("button", { name: "Add voter" }).click();
   await page.locator(".notice").filter({ hasText: "A voter was added" }).waitFor();
   expect(await accepts(first!, 1_500)).toBe(false);
+  await pagesAnswer(first!);
   await runShown(second);
   expect(await votersOf(first!)).toEqual(["m1", "m2"]);
   expect(await accepts(first!, 10_000)).toBe(true);
@@ -201,6 +229,8 @@ test("two become three by way of a learner, without a pause", async () => {
 
   await page.goto(address);
   await runShown(third);
+  // On a learner, a follower and a leader alike.
+  for (const at of cluster.members) await pagesAnswer(at);
   expect((await allowed(promote)).after).toEqual(quorum(3));
   await page.getByRole("button", { name: "Promote m3" }).click();
   await page.locator(".notice").filter({ hasText: "m3 votes now. 3 voters, 2 needed to write." }).waitFor();
@@ -310,3 +340,17 @@ test("the leader moves, and members leave until one remains, with everything tha
   await page.getByText("re-configuration failed").first().waitFor();
   expect(await listed(other)).toHaveLength(1);
 }, 120_000);
+
+test("one command lets a member join by itself, up to its vote", async () => {
+  const [other] = cluster.running;
+  const fifth = await cluster.newMember();
+  await previewAddition(fifth, other!, "Learner");
+  const section = page.locator("section", {
+    has: page.getByRole("heading", { name: "Or let it join by itself" }),
+  });
+  runAs(fifth, (await section.locator("pre code").textContent()) ?? "");
+  await page.goto(`${other!.clientUrl}/ui/`);
+  await page.locator("#live-counts").filter({ hasText: "2 voters" }).waitFor({ timeout: 30_000 });
+  expect(await votersOf(other!)).toEqual([other!.name, "m5"].sort());
+  expect(await (await fetch(`${fifth.clientUrl}/api/v1/kv/kept`)).text()).toBe("all along");
+}, 60_000);

@@ -219,9 +219,7 @@ function tail(log: string): string {
 export function keelsonCommand(): string[] {
   const binary = process.env["KEELSON_BINARY"];
   if (binary !== undefined && binary !== "") return [binary];
-  // The console's markup is compiled as tsconfig.json says, which bun otherwise looks for where it is started.
-  const settings = `--tsconfig-override=${join(repositoryDir, "tsconfig.json")}`;
-  return [process.execPath, settings, join(repositoryDir, "src/main.ts")];
+  return [process.execPath, join(repositoryDir, "src/main.ts")];
 }
 
 async function start(

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { Bytes } from "./components/values";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Where somebody without a session shows the admin token. */
 import { Button } from "./components/button";
 import { Field, Form, TextInput } from "./components/form";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** The document around every page: rail, strip, notices, palette. */
 import type { IconName } from "../../../web/icons";
 import type { ClusterView } from "../../service/cluster-status";

@@ -2,6 +2,7 @@
 import type { ClusterView, MemberView } from "../../service/cluster-status";
 import { freshMs } from "../../service/verdict";
 import type { Tone } from "./components/state";
+import { shellQuoted } from "./components/values";
 import { countOf, spanOf, written } from "./text";
 
 /** Its name, or as long as it has none the beginning of its id. */
@@ -69,12 +70,24 @@ export function clientUrlOf(view: ClusterView, fallback: string): string {
   return view.members.find(({ id }) => id === view.self)?.clientUrls[0] ?? fallback;
 }
 
+/** Where a further member will be found, as far as somebody said. */
+export interface NewPlace {
+  readonly clientUrl: string;
+  readonly peerUrl: string;
+}
+
 /** How to start a further member that joins by itself. */
-export function joinCommand(view: ClusterView, name: string, fallback: string): string {
+export function joinCommand(
+  view: ClusterView,
+  name: string,
+  fallback: string,
+  { clientUrl, peerUrl }: NewPlace = { clientUrl: "http://ADDRESS:2379", peerUrl: "http://ADDRESS:2380" },
+): string {
+  const [client, peer] = [shellQuoted(clientUrl), shellQuoted(peerUrl)];
   return [
     `keelson --name ${name} --data-dir ${name}.keelson \\`,
     `  --join ${clientUrlOf(view, fallback)} \\`,
-    "  --listen-client-urls http://ADDRESS:2379 --advertise-client-urls http://ADDRESS:2379 \\",
-    "  --listen-peer-urls http://ADDRESS:2380 --initial-advertise-peer-urls http://ADDRESS:2380",
+    `  --listen-client-urls ${client} --advertise-client-urls ${client} \\`,
+    `  --listen-peer-urls ${peer} --initial-advertise-peer-urls ${peer}`,
   ].join("\n");
 }

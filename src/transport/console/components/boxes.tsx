@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Sections, notices, empty places and places that still load. */
 import type { IconName } from "../../../../web/icons";
 import type { Child, Html } from "../html";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Buttons and links that look like them: verb and object, such as "Remove n2". */
 import type { IconName } from "../../../../web/icons";
 import type { Child, Html } from "../html";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Values and differences between them, in which nothing hides. */
 import type { Html } from "../html";
 import { countOf, plural } from "../text";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /**
  * The cluster as a drawing: the leader, links with their round trips, and each member at its distance from the line up
  * to which everything is committed.

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Forms: label above, help below, the error at its field. They are sent as they are, without scripts. */
 import type { Child, Html } from "../html";
 import type { PageRequest } from "../page";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Lucide icons from the one sprite. */
 import type { IconName } from "../../../../web/icons";
 import { assetPaths } from "../assets";

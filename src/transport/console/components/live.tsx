@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Parts of a page that move: brought up to date once a second on pages that are `live`. */
 import { type Child, Html, join } from "../html";
 import { jsx } from "../jsx-runtime";

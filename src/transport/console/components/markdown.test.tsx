@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 import { expect, test } from "bun:test";
 import { markdown, slugOf } from "./markdown";
 

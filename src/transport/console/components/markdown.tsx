@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Markdown as our own components: the library only takes text apart, so nothing in it can become markup. */
 import { marked, type Token, type Tokens } from "marked";
 import type { Child, Html } from "../html";

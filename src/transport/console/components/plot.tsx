@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /**
  * Plots drawn here: lines of 1.5 px from zero, four gridlines, labels at the lines' ends, gaps where nothing was
  * measured, elections as ticks. The drawing stretches with the window, its texts do not.

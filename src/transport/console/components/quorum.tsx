@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** What a change of membership means for the quorum: now, and after it. */
 import type { ClusterView } from "../../../service/cluster-status";
 import type { Preview, QuorumView } from "../../../service/overview";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** States: a shape and a word, coloured. */
 import type { IconName } from "../../../../web/icons";
 import type { VerdictKind } from "../../../service/verdict";

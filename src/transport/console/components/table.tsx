@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Tables with a caption, real headers, sorting by address, and rows of two lines where the window is narrow. */
 import type { Child, Html } from "../html";
 import { Icon } from "./icon";

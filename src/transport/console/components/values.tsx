@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Figures, times, ids, keys and commands. */
 import type { Child, Html } from "../html";
 import { type Measured, piecesOf, shortened, spanOf, written } from "../text";

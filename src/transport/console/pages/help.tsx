@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** The manual, the shortcuts, and the way to the API explorer. */
 import firstClusterText from "../../../../web/docs/first-cluster.md" with { type: "text" };
 import guaranteesText from "../../../../web/docs/guarantees.md" with { type: "text" };

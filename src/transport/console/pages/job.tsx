@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Work that takes a while: how far it is, how it ended, and a way to give it up. */
 import type { JobView } from "../../../service/jobs";
 import { Problem } from "../../rest/problem";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Every component in each of its states, to be looked at in both themes before a page uses it. */
 import { Disclosure, Empty, NoticeBox, Panel, Section, Skeleton } from "../components/boxes";
 import { Button, type ButtonKind, LinkButton } from "../components/button";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** One member: what it does, how it follows, what it was started with. */
 import type { ClusterView, MemberView } from "../../../service/cluster-status";
 import type { Setting } from "../../../service/member-status";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** All members: how each follows, and how to add one. */
 import type { ClusterView, MemberView } from "../../../service/cluster-status";
 import type { FollowerStatus } from "../../../service/member-status";
@@ -87,6 +88,7 @@ export const members: Page = {
             rows={view.members}
             rowHref={({ id }) => `/ui/members/${id}`}
           />
+          {view.members.length > 1 && <RoundTrips view={view} />}
           <Section
             title="Join by one command"
             lead="Run this on a further machine, with its own address. It adds itself without a vote, catches up, and gets its vote by itself."
@@ -126,6 +128,37 @@ function QuorumWords({ view }: { readonly view: ClusterView }): Html {
         </p>
       )}
     </>
+  );
+}
+
+/** What each member measured to each other: links differ by direction and by pair. */
+function RoundTrips({ view }: { readonly view: ClusterView }): Html {
+  const columns: readonly Column<MemberView>[] = [
+    { head: "From", names: true, cell: nameOf },
+    ...view.members.map((to): Column<MemberView> => ({
+      head: `to ${nameOf(to)}`,
+      numeric: true,
+      priority: 1,
+      cell: (from) => {
+        const trip = from.status?.roundTripsMs[to.id];
+        return (
+          <Live id={`trip-${from.id}-${to.id}`} still>
+            {from.id === to.id ? (
+              ""
+            ) : trip === undefined || !isFresh(from) || !isFresh(to) ? (
+              unknown
+            ) : (
+              <Amount of={millisecondsOf(trip)} />
+            )}
+          </Live>
+        );
+      },
+    })),
+  ];
+  return (
+    <Section title="Round trips">
+      <Table caption="Round trips between the members" columns={columns} rows={view.members} />
+    </Section>
   );
 }
 

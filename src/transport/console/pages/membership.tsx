@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Changes of membership: each shows what it means for the quorum before it happens. */
 import { create } from "@bufbuild/protobuf";
 import {
@@ -256,7 +257,17 @@ async function addContent(request: PageRequest): Promise<PageContent> {
         >
           <Commands
             title=""
-            of={[{ tool: "shell", text: joinCommand(view, `n${view.members.length + 1}`, request.origin) }]}
+            of={[
+              {
+                tool: "shell",
+                text: joinCommand(
+                  view,
+                  place.name,
+                  request.origin,
+                  ready ? { clientUrl: place.clientUrl, peerUrl: url } : undefined,
+                ),
+              },
+            ]}
           />
         </Section>
       </>

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** The last hour of all members, drawn from what each of them keeps of itself. */
 import type { ClusterView } from "../../../service/cluster-status";
 import { Series, type SeriesName, seriesPoints, seriesStepMs } from "../../../service/series";

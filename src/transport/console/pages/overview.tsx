@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** The first page: how the cluster is, and why. */
 import type { ClusterView, MemberView } from "../../../service/cluster-status";
 import type { Posture } from "../../../service/member-status";
@@ -116,7 +117,7 @@ function Alarms({ view, origin }: { readonly view: ClusterView; readonly origin:
               of={[
                 {
                   tool: "etcdctl",
-                  text: "etcdctl compact REVISION && etcdctl defrag && etcdctl alarm disarm",
+                  text: `etcdctl --endpoints ${origin} compact ${view.revision} && etcdctl --endpoints ${origin} defrag --cluster && etcdctl --endpoints ${origin} alarm disarm`,
                 },
                 { tool: "curl", text: `curl -X DELETE ${origin}/api/v1/alarms/nospace` },
               ]}
@@ -131,9 +132,9 @@ function Alarms({ view, origin }: { readonly view: ClusterView; readonly origin:
             <Commands
               title="The cure, step by step"
               of={[
-                { tool: "etcdctl", text: "etcdctl endpoint hashkv --cluster" },
-                { tool: "etcdctl", text: `etcdctl member remove ${member}` },
-                { tool: "etcdctl", text: "etcdctl alarm disarm" },
+                { tool: "etcdctl", text: `etcdctl --endpoints ${origin} endpoint hashkv --cluster` },
+                { tool: "etcdctl", text: `etcdctl --endpoints ${origin} member remove ${member}` },
+                { tool: "etcdctl", text: `etcdctl --endpoints ${origin} alarm disarm` },
               ]}
             />
           </NoticeBox>

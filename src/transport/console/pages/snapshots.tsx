@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Snapshots of all members: taken, downloaded, checked, deleted, and what restores them. */
 import type { KeyPage, ListedRow } from "../../../service/key-browser";
 import type { SnapshotInfo } from "../../../service/snapshots";
@@ -136,6 +137,10 @@ const snapshots: Page = {
                   tool: "keelson",
                   text: `keelson snapshot save --endpoint ${request.origin} backup.snapshot`,
                 },
+                {
+                  tool: "etcdctl",
+                  text: `etcdctl --endpoints ${request.origin} snapshot save backup.snapshot`,
+                },
                 curl(request.origin, "/snapshots", "-X POST"),
               ]}
             />
@@ -222,6 +227,7 @@ const snapshot: Page = {
             <Form request={request} action={`/snapshots/${info.name}/verify`} class="bare">
               <Button icon="shield-check">Verify</Button>
             </Form>
+            <Commands of={[curl(request.origin, `/snapshots/${info.name}/verify`, "-X POST")]} />
           </Section>
           <Section title="What is in it, compared with now">{await comparison(request, info)}</Section>
           <Section

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** What pages of keys say above their figures: that they show the past, or what may be old. */
 import { NoticeBox } from "../../components/boxes";
 import { Icon } from "../../components/icon";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Deleting keys, prefixes, or what was chosen in a list: first what would go, then all of it or nothing. */
 import { fromBinaryString, toBinaryString } from "../../../../bytes";
 import { Problem } from "../../../rest/problem";

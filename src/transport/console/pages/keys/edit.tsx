@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Putting a value: a form, the difference that it would make, and a write that happens only if nobody was faster. */
 import type { KeyValue } from "../../../../proto/gen/etcd/kv_pb";
 import { hex16 } from "../../../rest/key-json";

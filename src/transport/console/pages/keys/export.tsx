@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Keys with their values as a file, in the form that import and REST have. */
 import { jsonText } from "../../../rest/answer";
 import { keyValueJson } from "../../../rest/key-json";

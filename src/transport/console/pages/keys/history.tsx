@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** The past of one key: every retained revision, the difference of any two, and a way back. */
 import type { KeyValue } from "../../../../proto/gen/etcd/kv_pb";
 import { hex16 } from "../../../rest/key-json";

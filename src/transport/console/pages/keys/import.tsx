@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Import and copy: what would be written is compared first, shown, and then written in batches as a job. */
 import type { Command } from "../../components/values";
 import { Problem } from "../../../rest/problem";

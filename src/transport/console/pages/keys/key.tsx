@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** One key: its value in the view that fits it, what is known of it, and what can be done with it. */
 import type { KeyValue } from "../../../../proto/gen/etcd/kv_pb";
 import { isUtf8 } from "node:buffer";

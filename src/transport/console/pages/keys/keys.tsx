@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** Keys: the tree that a delimiter makes of them, a flat list, a search; at any retained revision. */
 import { fromBinaryString, toBinaryString } from "../../../../bytes";
 import type { KeyPage, ListedKey, ListedPrefix } from "../../../../service/key-browser";

@@ -1,3 +1,4 @@
+/** @jsxImportSource #console */
 /** What pages of keys are made of, for the kit: values, differences, the past, a job in each of its states. */
 import type { JobView } from "../../../../service/jobs";
 import { Section } from "../../components/boxes";
