@@ -38,6 +38,19 @@ async function until(what: string, fits: () => Promise<boolean>, timeoutMs = 20_
   }
 }
 
+/** What a page could have changed by being looked at. */
+async function written(asked: ClusterMember): Promise<unknown> {
+  const ask = async (path: string): Promise<unknown> =>
+    (await fetch(`${asked.clientUrl}/api/v1${path}`)).json();
+  const { revision } = (await ask("/status")) as { readonly revision: string };
+  return {
+    revision,
+    members: await ask("/members"),
+    snapshots: await ask("/snapshots"),
+    jobs: await ask("/jobs"),
+  };
+}
+
 /** Waits until a part of the page says this. */
 function says(page: Page, selector: string, text: string | RegExp): Promise<void> {
   return page.locator(selector).filter({ hasText: text }).first().waitFor();
@@ -49,6 +62,7 @@ test("every page can be read by everybody, in both themes, wide and narrow, and 
   const seen = new Set(queue);
   const findings: string[] = [];
   const broken: string[] = [];
+  const before = await written(first!);
   const pages = await Promise.all(
     (["light", "dark"] as const).flatMap((theme) =>
       [1_440, 390].map((width) => browser.page(origins(), { theme, width })),
@@ -79,6 +93,7 @@ test("every page can be read by everybody, in both themes, wide and narrow, and 
   }
   await Promise.all(pages.map((page) => page.context().close()));
   expect(queue.length).toBeGreaterThan(6);
+  expect(await written(first!)).toEqual(before);
   expect(findings).toEqual([]);
   expect(broken).toEqual([]);
 }, 180_000);

@@ -360,6 +360,8 @@ test("snapshots are taken, checked, downloaded and deleted", async () => {
   const file = await visitor.get(`${href}/content`);
   const digest = new Bun.CryptoHasher("sha256").update(file.bytes.subarray(0, -32)).digest();
   expect(Buffer.from(file.bytes.subarray(-32)).equals(digest)).toBe(true);
+  const part = await fetch(`${server.url}${href}/content`, { headers: { range: "bytes=-32" } });
+  expect([part.status, Buffer.from(await part.arrayBuffer()).equals(digest)]).toEqual([206, true]);
   const sure = await visitor.get(`${href}/delete`);
   const gone = await visitor.submit(sure.form(`${href}/delete`));
   expect(gone.text).toContain("is deleted");

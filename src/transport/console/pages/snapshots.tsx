@@ -4,6 +4,7 @@ import type { KeyPage, ListedRow } from "../../../service/key-browser";
 import type { SnapshotInfo } from "../../../service/snapshots";
 import type { Answer } from "../../rest/answer";
 import { Problem } from "../../rest/problem";
+import { snapshotFile } from "../../rest/snapshot-file";
 import { Empty, NoticeBox, Section } from "../components/boxes";
 import { Button, LinkButton } from "../components/button";
 import { Field, Form, Select } from "../components/form";
@@ -445,25 +446,7 @@ const snapshotContent: Page = {
   section: "snapshots",
   async render(request): Promise<Answer> {
     const info = await infoOf(request);
-    const { services } = request;
-    return {
-      status: 200,
-      headers: {
-        "content-type": "application/octet-stream",
-        "content-length": String(info.bytes),
-        "content-disposition": `attachment; filename="${info.name}.db"`,
-        "cache-control": "no-store",
-      },
-      body: async (writer) => {
-        for (let offset = 0; offset < info.bytes;) {
-          const piece = await services.snapshots.read(info.name, offset, info.bytes - offset);
-          if (piece.length === 0) throw new Error(`the snapshot ${info.name} is shorter than it was`);
-          offset += piece.length;
-          if (!writer.write(piece)) await writer.drained();
-          if (writer.over) return;
-        }
-      },
-    };
+    return snapshotFile(request.services, info, (name) => request.header(name));
   },
 };
 

@@ -11,6 +11,7 @@ import { Problem } from "../problem";
 import { basePath } from "../paths";
 import { Decimal, HexId, HexIdIn, strict } from "../schemas";
 import type { RestServices } from "../services";
+import { snapshotFile } from "../snapshot-file";
 
 const JobShape = strict({
   id: Type.String(),
@@ -95,55 +96,12 @@ async function snapshotOf({ snapshots }: RestServices, name: string): Promise<Sn
   return info;
 }
 
-/** One range of a file, by RFC 9110 section 14; undefined: all of it. Throws a Problem when it has no such bytes. */
-function rangeOf(header: string | undefined, bytes: number): { start: number; end: number } | undefined {
-  const found = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header?.trim() ?? "");
-  // Another unit, or several ranges: the whole is a valid answer.
-  if (found === null) return undefined;
-  const [, from = "", to = ""] = found;
-  if (from === "" && to === "") return undefined;
-  const start = from === "" ? Math.max(0, bytes - Number(to)) : Number(from);
-  const end = from === "" || to === "" ? bytes - 1 : Math.min(Number(to), bytes - 1);
-  if (from !== "" && to !== "" && Number(to) < Number(from)) return undefined;
-  if (start >= bytes || (from === "" && Number(to) === 0)) {
-    throw new Problem("range-not-satisfiable", `The file has ${bytes} bytes.`, {
-      headers: { "content-range": `bytes */${bytes}` },
-    });
-  }
-  return { start, end };
-}
-
 async function download(
   request: RestRequest<{ name: string }, unknown, unknown>,
   services: RestServices,
 ): Promise<Answer> {
   const info = await snapshotOf(services, request.path.name);
-  const tag = `"${info.sha256}"`;
-  const ifRange = request.header("if-range");
-  const range =
-    ifRange === undefined || ifRange === tag ? rangeOf(request.header("range"), info.bytes) : undefined;
-  const { start, end } = range ?? { start: 0, end: info.bytes - 1 };
-  return {
-    status: range === undefined ? 200 : 206,
-    headers: {
-      "content-type": "application/octet-stream",
-      "content-length": String(end - start + 1),
-      "content-disposition": `attachment; filename="${info.name}.db"`,
-      "accept-ranges": "bytes",
-      "x-content-type-options": "nosniff",
-      etag: tag,
-      ...(range === undefined ? {} : { "content-range": `bytes ${start}-${end}/${info.bytes}` }),
-    },
-    body: async (writer) => {
-      for (let offset = start; offset <= end;) {
-        const piece = await services.snapshots.read(info.name, offset, end - offset + 1);
-        if (piece.length === 0) throw new Error(`the snapshot ${info.name} is shorter than it was`);
-        offset += piece.length;
-        if (!writer.write(piece)) await writer.drained();
-        if (writer.over) return;
-      }
-    },
-  };
+  return snapshotFile(services, info, (name) => request.header(name));
 }
 
 export const maintenanceOperations: readonly Operation[] = [
