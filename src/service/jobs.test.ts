@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { Jobs } from "./jobs";
-import { previewOf } from "./overview";
+import { adviceFor, previewOf } from "./overview";
 
 /** Work that a test ends by hand. */
 function byHand() {
@@ -106,5 +106,20 @@ describe("a change of membership that is thought about", () => {
       previewOf({ kind: "promote", id: 4n }, [...members, learner], new Set([1n, 2n, 3n])).problems.join(),
     ).toContain("does not answer");
     expect(previewOf({ kind: "remove", id: 1n }, [members[0]!], all).problems.join()).toContain("No voter");
+  });
+
+  test("and what to do where the leader would refuse", () => {
+    const named = [1n, 2n, 3n].map((ID) => ({ ID, name: `m${ID}`, isLearner: false }));
+    const twoAnswer = new Set([1n, 2n]);
+    expect(adviceFor("unhealthy", "add", named, twoAnswer)).toContain("Remove m3 first");
+    expect(adviceFor("unhealthy", "remove", named, twoAnswer)).toContain("Bring m3 back, or remove it first");
+    expect(adviceFor("unhealthy", "add", named, all)).toContain("wait a moment");
+    const unstarted = [...named, { ID: 4n, name: "", isLearner: false }];
+    expect(adviceFor("memberNotEnoughStarted", "add", unstarted, all)).toContain(
+      "Start 0000000000000004 first",
+    );
+    expect(adviceFor("memberNotEnoughStarted", "remove", named.slice(0, 1), all)).toContain("The last voter");
+    const second = [...named, { ID: 4n, name: "l", isLearner: true }];
+    expect(adviceFor("tooManyLearners", "add", second, all)).toContain("Promote or remove l first");
   });
 });

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { assetPaths, assetSizes } from "../../src/transport/console/assets";
 import { actions, pages } from "../../src/transport/console/pages";
-import { RestHarness } from "../rest/harness";
+import { at, RestHarness } from "../rest/harness";
 import { scratchDir } from "../tools/server";
 
 const token = "a-token-of-more-than-sixteen-characters";
@@ -264,3 +264,16 @@ test("REST requests count among the requests that members tell of", async () => 
   }
   expect(await told()).toMatch(/\d/);
 }, 30_000);
+
+test("a dry run of a change that would be refused says so, and what to do instead", async () => {
+  const list = await open.ask("GET", "/members");
+  const id = at(list.json, "members", 0, "id");
+  const { json, status } = await open.ask("DELETE", `/members/${id}?dryRun`);
+  expect([status, at(json, "refusal", "error")]).toEqual([
+    200,
+    "etcdserver: re-configuration failed due to not enough started members",
+  ]);
+  expect(at(json, "refusal", "instead")).toContain("add another first");
+  const fine = await open.ask("POST", "/members?dryRun", { body: { peerUrls: ["http://127.0.0.1:1"] } });
+  expect([fine.status, at(fine.json, "refusal")]).toEqual([200, "undefined"]);
+});
