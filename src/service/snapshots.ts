@@ -63,7 +63,7 @@ interface Progress {
 
 const method = "snapshots";
 /** How often a member is asked how far it is. */
-const progressEveryMs = 500;
+const progressEveryMs = 100;
 
 export class Snapshots {
   readonly #member: Member;

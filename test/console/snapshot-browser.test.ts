@@ -38,7 +38,7 @@ test.each([true, false])(
     const [first, second] = cluster.members;
     const base = first!.clientUrl;
     for (let at = 0; at < 50; at++) await put(base, `small/${at}`, `value ${at}`);
-    for (let at = 0; at < 40; at++) await put(base, `large/${at}`, Buffer.alloc(1_000_000, `${at} `));
+    for (let at = 0; at < 60; at++) await put(base, `large/${at}`, Buffer.alloc(1_000_000, `${at} `));
     await put(base, "bytes/\xff\0", Buffer.from([0, 255, 13, 10]));
     await fetch(`${base}/api/v1/kv/small/7`, { method: "DELETE" });
     const before = await everything(base);
