@@ -2,6 +2,7 @@
  * The one table of server flags. The parser, the environment, the configuration file, help and the listing of
  * compatibility derive from it; nothing else knows a flag's name. Names and defaults are those of etcd 3.6.
  */
+import { isIP } from "node:net";
 import { parseDurationMs } from "./duration";
 import { parseEndpoints, type UrlUse } from "./endpoint";
 import { BadValue, boolean, custom, duration, type FlagType, integer, list, oneOf, text } from "./flag-types";
@@ -90,7 +91,7 @@ const directory = custom("directory", (value) => {
   return value;
 });
 
-const initialCluster = custom<readonly InitialMember[]>("name=url,...", (value) => {
+export const initialCluster = custom<readonly InitialMember[]>("name=url,...", (value) => {
   const urlsByName = new Map<string, string[]>();
   for (const part of value.split(",")) {
     const equals = part.indexOf("=");
@@ -106,6 +107,28 @@ const initialCluster = custom<readonly InitialMember[]>("name=url,...", (value) 
   }
   return [...urlsByName].map(([name, peerUrls]) => ({ name, peerUrls }));
 });
+
+/** Origins as browsers send them, or *: anything else would never match, and nobody would learn why. */
+const origins = custom<readonly string[]>("list", (value) =>
+  list.parse(value).map((one) => {
+    if (one === "*") return one;
+    const form = /^([a-z][a-z0-9+.-]*):\/\/[^/?#@\s]+\/?$/i.exec(one);
+    if (form === null || !URL.canParse(one))
+      throw new BadValue(`"${one}" is not an origin such as https://console.example`);
+    // Browsers leave the port out where the scheme says it, and write names in small letters.
+    return /^https?$/i.test(form[1]!) ? new URL(one).origin : one.replace(/\/$/, "");
+  }),
+);
+
+/** Names as they stand in a Host header, without a port, or *. */
+const hostNames = custom<readonly string[]>("list", (value) =>
+  list.parse(value).map((one) => {
+    const bare = one.replace(/^\[|\]$/g, "");
+    if (one !== "*" && isIP(bare) === 0 && !/^[\w.-]+$/.test(one))
+      throw new BadValue(`"${one}" is not a host name; name it alone, without scheme and port`);
+    return bare.toLowerCase();
+  }),
+);
 
 /** The retention alone; its meaning depends on --auto-compaction-mode, see {@link autoCompaction}. */
 const retention = custom("number|duration", (value) => {
@@ -425,8 +448,16 @@ export const flags = {
   "discovery-keepalive-time": clusteringIgnored(durationFromZero, "2s", "pings of discovery", noDiscovery),
   "discovery-keepalive-timeout": clusteringIgnored(durationFromZero, "6s", "pings of discovery", noDiscovery),
 
-  cors: security(list, "*", "origins that browsers may call from"),
-  "host-whitelist": security(list, "*", "Host headers that plain HTTP accepts"),
+  cors: security(
+    origins,
+    "",
+    "origins that browsers may call from, or *; unless given, pages of this server alone",
+  ),
+  "host-whitelist": security(
+    hostNames,
+    "",
+    "Host names that plain HTTP accepts, or *; unless given, addresses, private names and this server's own",
+  ),
   "admin-token-file": security(
     text,
     "",

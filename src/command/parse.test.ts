@@ -129,6 +129,11 @@ describe("a flag is understood", () => {
     ["--watch-progress-notify-interval 100ms", { watchProgressNotifyIntervalMs: 100 }],
     ["--compaction-sleep-interval 0", { compactionPauseMs: 0 }],
     ["--cors https://a,https://b", { corsOrigins: ["https://a", "https://b"] }],
+    [
+      "--cors HTTPS://Console.example:443/,http://h:80,app://x,*",
+      { corsOrigins: ["https://console.example", "http://h", "app://x", "*"] },
+    ],
+    ["--host-whitelist Store.example,::1,[::2]", { hostWhitelist: ["store.example", "::1", "::2"] }],
     ["--log-outputs stdout,/var/log/k.log", { logOutputs: ["stdout", "/var/log/k.log"] }],
     ["--log-level=panic", { logLevel: "fatal" }],
     ["--log-format console --metrics extensive", { logFormat: "console", metrics: "extensive" }],
@@ -303,6 +308,10 @@ describe("bad input gets one line that names the field and the problem", () => {
     ["--max-learners 1 --experimental-max-learners 2", "say the same twice; give only max-learners"],
     ["--config-file /does/not/exist", `keelson: --config-file: cannot read "/does/not/exist" (ENOENT)`],
     ["help flgs", `there is no help about "flgs"`],
+    ["--cors console.example", `--cors: "console.example" is not an origin such as https://`],
+    ["--cors https://a/ui", "is not an origin"],
+    ["--host-whitelist http://a", "is not a host name; name it alone, without scheme and port"],
+    ["--host-whitelist a:2379", "without scheme and port"],
     ["--name a\nb=c", String.raw`must not hold "," or "="`],
   ];
   test.each(cases)("%j", (line, expected) => {

@@ -159,6 +159,31 @@ describe("keelson snapshot", () => {
     expect(snapshot("status", join(folder, "absent")).code).toBe(1);
   }, 60_000);
 
+  test("flags that could make no member are refused before anything is written, and the flag is named", () => {
+    const parent = join(folder, "flags");
+    mkdirSync(parent);
+    const data = join(parent, "member");
+    const cluster = ["--name", "a", "--initial-cluster"];
+    for (const [said, ...flags] of [
+      ["--bump-revision", "--bump-revision", "9007199254740991"],
+      ["--initial-advertise-peer-urls", "--initial-advertise-peer-urls", "nowhere"],
+      ["--initial-advertise-peer-urls", "--initial-advertise-peer-urls", "ftp://h:1"],
+      ["--initial-cluster", ...cluster, "a=nowhere"],
+      ["is there twice", ...cluster, "a=http://h:1,b=http://h:1"],
+      ["is not in the list", ...cluster, "b=http://h:1"],
+      ["differ", ...cluster, "a=http://h:1", "--initial-advertise-peer-urls", "http://h:2"],
+    ] as const) {
+      const ran = snapshot("restore", file, "--data-dir", data, ...flags);
+      expect([flags, (ran.code ?? 0) > 0, ran.err.includes(said) ? said : ran.err]).toEqual([flags, true, said]);
+      expect(ran.err).toStartWith("keelson snapshot: ");
+    }
+    expect(readdirSync(parent)).toEqual([]);
+    const save = (...flags: string[]): string => snapshot("save", ...flags).err;
+    expect(save(join(parent, "none", "x.db"))).toContain("does not exist");
+    expect(save(join(parent, "x.db"), "--endpoint", "127.0.0.1:2379")).toContain("--endpoint: ");
+    expect(save(join(parent, "x.db"), "--token-file", join(parent, "t"))).toContain("--token-file: ");
+  }, 60_000);
+
   test("a restored member has the keys, a new identity, and watchers that go on where they were", async () => {
     const directory = join(folder, "restored");
     const ran = snapshot("restore", file, "--data-dir", directory, "-w", "json");

@@ -111,6 +111,7 @@ function checkDigest(
       );
     }
     const format = header.readUInt32BE(formatOffset);
+    if (format === 0) throw new BadSnapshot(`${path} was altered: there is no format 0`);
     if (format > stateFormat) {
       throw new BadSnapshot(
         `${path} has format ${format}, written by a newer Keelson; this build knows formats up to ${stateFormat}: use the newer version`,

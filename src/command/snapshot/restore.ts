@@ -9,6 +9,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -24,6 +25,8 @@ import { createLog } from "../../storage/wal/log";
 import { BadSnapshot, checkSnapshot, type Progress } from "./file";
 
 const pieceBytes = 1024 ** 2;
+/** Half of what numbers hold exactly: enough revisions are left for whatever comes. */
+const revisionMax = 2 ** 52;
 
 export interface RestoreOptions {
   readonly file: string;
@@ -52,12 +55,19 @@ export interface Restored {
  */
 export async function restore(options: RestoreOptions, progress: Progress): Promise<Restored> {
   const target = resolve(options.dataDirectory);
+  if (existsSync(target) && !statSync(target).isDirectory())
+    throw new BadSnapshot(`--data-dir: ${options.dataDirectory} is a file`);
   if (existsSync(target) && readdirSync(target).length > 0) {
     throw new BadSnapshot(
       `${options.dataDirectory} is not empty: a restore never overwrites a member's data`,
     );
   }
   const facts = checkSnapshot(options.file, (done, total) => progress(done, 2 * total));
+  if (facts.revision + options.bumpRevision > revisionMax) {
+    throw new BadSnapshot(
+      `--bump-revision: the revision would be above ${revisionMax}; the snapshot's is ${facts.revision}`,
+    );
+  }
   const clusterToken = options.clusterToken ?? `restored-${facts.sha256.slice(0, 16)}`;
   const founding = foundCluster(options.name, options.initialCluster, clusterToken);
   const scratch = join(dirname(target), `.${basename(target)}.restoring-${process.pid}`);

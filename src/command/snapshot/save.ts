@@ -1,5 +1,6 @@
 /** `keelson snapshot save`: takes a snapshot by REST, downloads it in pieces that may be cut, and checks it. */
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
 import { BadSnapshot, checkSnapshot, type Progress, type SnapshotFacts } from "./file";
 
 const pollMs = 200;
@@ -32,6 +33,10 @@ interface Job {
 /** @throws Error that says what went wrong; the file is there only when everything went well. */
 export async function save(options: SaveOptions, progress: Progress): Promise<Saved> {
   if (existsSync(options.file)) throw new BadSnapshot(`${options.file} exists already`);
+  const folder = dirname(options.file);
+  // Before a member has worked for it.
+  if (!existsSync(folder))
+    throw new BadSnapshot(`${folder}, where ${options.file} is to lie, does not exist`);
   const base = `${options.endpoint.replace(/\/$/, "")}/api/v1`;
   const headers: Record<string, string> =
     options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
@@ -60,8 +65,19 @@ export async function save(options: SaveOptions, progress: Progress): Promise<Sa
 }
 
 async function ask<Shape>(url: string, init: RequestInit): Promise<Shape> {
-  const response = await fetch(url, init);
-  const body = (await response.json()) as Shape & { detail?: string; fix?: string };
+  const response = await fetch(url, init).catch((error: unknown) => {
+    throw new Error(`${url} cannot be reached: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  });
+  const text = await response.text();
+  let body: Shape & { detail?: string; fix?: string };
+  try {
+    body = JSON.parse(text) as typeof body;
+  } catch (error) {
+    const said = `${init.method ?? "GET"} ${url} answered ${response.status} ${JSON.stringify(text.slice(0, 100).trim())}`;
+    throw new Error(`${said}: is a Keelson member there, and not etcd or a proxy?`, { cause: error });
+  }
   if (response.ok) return body;
   throw new Error(
     `${init.method ?? "GET"} ${url} answered ${response.status}: ${body.detail ?? ""} ${body.fix ?? ""}`,

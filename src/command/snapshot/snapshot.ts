@@ -3,6 +3,9 @@ import { readFileSync } from "node:fs";
 import { SingleBar } from "cli-progress";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { InitialMember } from "../../member/bootstrap";
+import { parseEndpoints } from "../endpoint";
+import { BadValue } from "../flag-types";
+import { initialCluster } from "../flags";
 import { checkSnapshot, type Progress, type SnapshotFacts } from "./file";
 import { restore } from "./restore";
 import { save } from "./save";
@@ -23,7 +26,7 @@ interface RestoreFlags extends Common {
   readonly dataDir: string;
   readonly name: string;
   readonly initialCluster?: readonly InitialMember[];
-  readonly initialAdvertisePeerUrls: readonly string[];
+  readonly initialAdvertisePeerUrls?: readonly string[];
   readonly initialClusterToken?: string;
   readonly bumpRevision: number;
   readonly markCompacted?: boolean;
@@ -50,10 +53,16 @@ export async function runSnapshot(argv: readonly string[]): Promise<number> {
     .description("make the data directory of a member of a new cluster; run it once for each member")
     .requiredOption("--data-dir <directory>", "where the member's data will lie; must not exist or be empty")
     .option("--name <name>", "this member's name", "default")
-    .option("--initial-cluster <name=url,...>", "all members of the new cluster", initialCluster)
-    .option("--initial-advertise-peer-urls <urls>", "this member's peer URLs", list, [
-      "http://localhost:2380",
-    ])
+    .option(
+      "--initial-cluster <name=url,...>",
+      "all members of the new cluster",
+      argument((text) => initialCluster.parse(text)),
+    )
+    .option(
+      "--initial-advertise-peer-urls <urls>",
+      "this member's peer URLs (default: http://localhost:2380, or those in --initial-cluster)",
+      argument((text) => parseEndpoints(text, "advertise-peer", false).map(({ url }) => url)),
+    )
     .option(
       "--initial-cluster-token <token>",
       "makes the new cluster's id; from the snapshot's digest unless given",
@@ -72,7 +81,7 @@ export async function runSnapshot(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return 0;
-      process.stderr.write(`${error.message.replace(/^error: /, "keelson snapshot: ")}\n`);
+      process.stderr.write(`keelson snapshot: ${error.message.replace(/^error: /, "")}\n`);
       return 2;
     }
     process.stderr.write(`keelson snapshot: ${error instanceof Error ? error.message : String(error)}\n`);
@@ -94,22 +103,39 @@ function wholeNumber(text: string): number {
   return value;
 }
 
-function list(text: string): string[] {
-  return text
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
+/** A reader of flags as a reader of commander's. */
+function argument<Value>(read: (text: string) => Value): (text: string) => Value {
+  return (text) => {
+    try {
+      return read(text);
+    } catch (error) {
+      if (error instanceof BadValue) throw new InvalidArgumentError(error.message);
+      throw error;
+    }
+  };
 }
 
-function initialCluster(text: string): InitialMember[] {
-  const urls = new Map<string, string[]>();
-  for (const part of list(text)) {
-    const equals = part.indexOf("=");
-    if (equals <= 0) throw new InvalidArgumentError(`"${part}" is not of the form name=url.`);
-    const name = part.slice(0, equals);
-    urls.set(name, [...(urls.get(name) ?? []), new URL(part.slice(equals + 1)).href.replace(/\/$/, "")]);
+/** The members of the new cluster. Throws when this one is not rightly among them. */
+function membersOf({
+  name,
+  initialCluster,
+  initialAdvertisePeerUrls: own,
+}: RestoreFlags): readonly InitialMember[] {
+  if (initialCluster === undefined) return [{ name, peerUrls: own ?? ["http://localhost:2380"] }];
+  const refuse = (problem: string): never => {
+    throw new CommanderError(2, "keelson.cluster", `--initial-cluster: ${problem}`);
+  };
+  const urls = initialCluster.flatMap(({ peerUrls }) => peerUrls);
+  const twice = urls.find((url, at) => urls.indexOf(url) !== at);
+  if (twice !== undefined) refuse(`${twice} is there twice; each member needs URLs of its own`);
+  const listed = initialCluster.find((member) => member.name === name)?.peerUrls;
+  if (listed === undefined) {
+    const names = initialCluster.map((member) => member.name).join(", ");
+    refuse(`this member's name, "${name}", is not in the list; give --name one of ${names}`);
+  } else if (own !== undefined && new Set(own).symmetricDifference(new Set(listed)).size > 0) {
+    refuse(`the URLs of "${name}" differ from --initial-advertise-peer-urls; give both the same`);
   }
-  return [...urls].map(([name, peerUrls]) => ({ name, peerUrls }));
+  return initialCluster;
 }
 
 /** A bar on a terminal; silence elsewhere, and where the answer is for programs. */
@@ -161,10 +187,27 @@ function shown(facts: SnapshotFacts): Record<string, unknown> {
 }
 
 async function runSave(file: string, flags: SaveFlags): Promise<void> {
-  const token = flags.tokenFile === undefined ? undefined : readFileSync(flags.tokenFile, "utf8").trim();
-  const { endpoint, member, keep = false } = flags;
+  const { endpoint, member, keep = false, tokenFile } = flags;
+  const token = tokenFile === undefined ? undefined : tokenIn(tokenFile);
+  if (!/^https?:\/\//i.test(endpoint) || !URL.canParse(endpoint)) {
+    throw new CommanderError(
+      2,
+      "keelson.endpoint",
+      `--endpoint: "${endpoint}" is not a URL such as http://127.0.0.1:2379`,
+    );
+  }
   const saved = await withProgress(flags, (report) => save({ endpoint, file, token, member, keep }, report));
   print(flags, { file, ...saved });
+}
+
+function tokenIn(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    throw new Error(`--token-file: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 async function runStatus(file: string, flags: Common): Promise<void> {
@@ -175,8 +218,7 @@ async function runRestore(file: string, flags: RestoreFlags): Promise<void> {
   if (flags.markCompacted === true && flags.bumpRevision === 0) {
     throw new CommanderError(2, "keelson.bump", "--mark-compacted needs --bump-revision");
   }
-  const own = { name: flags.name, peerUrls: flags.initialAdvertisePeerUrls };
-  const members = flags.initialCluster ?? [own];
+  const members = membersOf(flags);
   const restored = await withProgress(flags, (report) =>
     restore(
       {

@@ -71,7 +71,10 @@ export class BrowserAccess {
   readonly #ownNames: ReadonlySet<string>;
 
   constructor({ cors, hostWhitelist, ownNames }: BrowserAccessOptions) {
-    this.#hosts = hostWhitelist === undefined ? undefined : new AllowList(hostWhitelist);
+    this.#hosts =
+      hostWhitelist === undefined
+        ? undefined
+        : new AllowList(hostWhitelist.map((name) => name.toLowerCase()));
     this.#origins = cors === undefined ? undefined : new AllowList(cors);
     this.#ownNames = new Set(ownNames.map((name) => name.toLowerCase()));
   }
@@ -107,7 +110,7 @@ export class BrowserAccess {
   }
 
   #knowsHost(name: string): boolean {
-    if (this.#hosts !== undefined) return this.#hosts.has(name);
+    if (this.#hosts !== undefined) return this.#hosts.has(name.toLowerCase());
     return isPrivateName(name) || this.#ownNames.has(name.toLowerCase());
   }
 
