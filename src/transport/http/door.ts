@@ -1,5 +1,5 @@
 /** The HTTP/1.1 door of a client port: health, version, metrics, and the way to the JSON gateway. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Logger } from "../../log";
 import type { Metrics } from "../../metrics/metrics";
@@ -7,9 +7,9 @@ import type { Gateway } from "../gateway/gateway";
 import { BrowserAccess } from "./access";
 import { KeyLane, type LaneHandler } from "../http1/key-lane";
 import { checksOf, HealthChecks, textReply, type CheckType, type Reply } from "./checks";
-import { type ConnectionTimeouts, timeoutsDefault, watchConnections } from "./connection-deadlines";
+import { type ConnectionTimeouts, timeoutsDefault } from "./connection-deadlines";
 import type { HealthSource } from "./health-source";
-import { OneByOne } from "./one-by-one";
+import { createHttpServer } from "./http-server";
 
 export interface HttpDoorOptions {
   readonly health: HealthSource;
@@ -205,21 +205,22 @@ export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
     }
   };
 
-  // Timeouts of the server itself are off: watchConnections covers sockets however they came, and request
-  // bodies of streams may stay open for ever.
-  const order = new OneByOne();
-  const server = createServer(
-    { maxHeaderSize: headerBytesMax, requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 },
+  const server = createHttpServer(
+    {
+      headerBytesMax,
+      timeouts: { ...timeoutsDefault, ...options.timeouts },
+      bodyIsStream: (request) => {
+        const path = splitTarget(request.url ?? "")?.path;
+        return path !== undefined && gateway?.takesStream(path) === true;
+      },
+    },
     (request, response) => {
-      order.take(request, response, () => {
-        begun(request, response);
-        try {
-          answer(request, response);
-        } catch (error) {
-          log.error("a request failed unexpectedly", { error });
-          reply(response, textReply(500, "500 Internal Server Error", { connection: "close" }), "none");
-        }
-      });
+      try {
+        answer(request, response);
+      } catch (error) {
+        log.error("a request failed unexpectedly", { error });
+        reply(response, textReply(500, "500 Internal Server Error", { connection: "close" }), "none");
+      }
     },
   );
   server.on("clientError", (error: Error & { code?: string }, socket) => {
@@ -232,10 +233,6 @@ export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
     } else {
       socket.destroy();
     }
-  });
-  const begun = watchConnections(server, { ...timeoutsDefault, ...options.timeouts }, (request) => {
-    const path = splitTarget(request.url ?? "")?.path;
-    return path !== undefined && gateway?.takesStream(path) === true;
   });
   // Where every answer names an allowed origin, the full server gives them all.
   if (options.keys === undefined || access.allowedOrigin(undefined) !== undefined) return server;

@@ -1,7 +1,7 @@
 /** What the peer port answers over plain HTTP: etcd's `GET /members` and `/version`, and a hint to lost clients. */
-import { createServer, type Server } from "node:http";
+import type { Server } from "node:http";
 import { hexId } from "../../ids";
-import { watchConnections } from "../http/connection-deadlines";
+import { createHttpServer } from "../http/http-server";
 import type { MemberPage, PeerPages } from "./options";
 
 export interface PageAnswer {
@@ -43,28 +43,24 @@ export class PeerPageServer {
 
   /** The HTTP/1.1 server; it does not listen itself. */
   http1(): Server {
-    const server = createServer(
-      { maxHeaderSize: headerBytesMax, requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 },
-      (request, response) => {
-        request.on("error", () => {});
-        response.on("error", () => {});
-        request.resume();
-        const path = (request.url ?? "").split("?", 1)[0]!;
-        const { status, headers, body } = this.answer(request.method ?? "", path);
-        const address = request.socket.remoteAddress ?? "unknown";
-        if (path.startsWith("/v3")) this.mistaken("a JSON client came to the peer port", address);
-        else if (isEtcdPath(path)) this.mistaken("a member of etcd came; it and Keelson cannot mix", address);
-        response.writeHead(status, { ...Object.fromEntries(headers), "content-length": body.length });
-        response.end(body);
-      },
-    );
+    const server = createHttpServer({ headerBytesMax, timeouts }, (request, response) => {
+      request.on("error", () => {});
+      response.on("error", () => {});
+      request.resume();
+      const path = (request.url ?? "").split("?", 1)[0]!;
+      const { status, headers, body } = this.answer(request.method ?? "", path);
+      const address = request.socket.remoteAddress ?? "unknown";
+      if (path.startsWith("/v3")) this.mistaken("a JSON client came to the peer port", address);
+      else if (isEtcdPath(path)) this.mistaken("a member of etcd came; it and Keelson cannot mix", address);
+      response.writeHead(status, { ...Object.fromEntries(headers), "content-length": body.length });
+      response.end(body);
+    });
     server.on("clientError", (_error, socket) => {
       this.mistaken("neither HTTP/2 nor HTTP/1.1", "unknown");
       if (socket.writable) {
         socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
       } else socket.destroy();
     });
-    watchConnections(server, timeouts, () => false);
     return server;
   }
 }
