@@ -174,7 +174,11 @@ describe("keelson snapshot", () => {
       ["differ", ...cluster, "a=http://h:1", "--initial-advertise-peer-urls", "http://h:2"],
     ] as const) {
       const ran = snapshot("restore", file, "--data-dir", data, ...flags);
-      expect([flags, (ran.code ?? 0) > 0, ran.err.includes(said) ? said : ran.err]).toEqual([flags, true, said]);
+      expect([flags, (ran.code ?? 0) > 0, ran.err.includes(said) ? said : ran.err]).toEqual([
+        flags,
+        true,
+        said,
+      ]);
       expect(ran.err).toStartWith("keelson snapshot: ");
     }
     expect(readdirSync(parent)).toEqual([]);
