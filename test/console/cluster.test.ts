@@ -58,7 +58,7 @@ function says(page: Page, selector: string, text: string | RegExp): Promise<void
 
 test("every page can be read by everybody, in both themes, wide and narrow, and leads only to pages that exist", async () => {
   const [first] = cluster.members;
-  const queue = ["/ui/", "/ui/kit"];
+  const queue = ["/ui/", "/ui/kit", "/docs"];
   const seen = new Set(queue);
   const findings: string[] = [];
   const broken: string[] = [];

@@ -25,6 +25,7 @@ export function loginPage(request: PageRequest, to: string, problem?: string): P
             name="token"
             type="password"
             mono
+            width={36}
             autocomplete="current-password"
             required
             autofocus

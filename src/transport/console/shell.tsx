@@ -16,6 +16,7 @@ import type { Notice } from "./notices";
 import type { PageContent, PageRequest, Section, Theme } from "./page";
 import { address } from "./query";
 import { countOf } from "./text";
+import { nameOf } from "./words";
 
 interface Entry {
   readonly section: Section;
@@ -136,7 +137,7 @@ function withoutNotice(target: string): string {
 
 function titleOf({ title }: PageContent, view: ClusterView | undefined): string {
   const self = view?.members.find(({ id }) => id === view.self);
-  return self === undefined ? `${title} · Keelson` : `${title} · ${self.name || self.id} · Keelson`;
+  return self === undefined ? `${title} · Keelson` : `${title} · ${nameOf(self)} · Keelson`;
 }
 
 /** Which cluster, which member, how it is, how far, and whether this page still hears it. */
@@ -168,9 +169,9 @@ export function Strip({
                 <code title={view.clusterId}>{view.clusterId.slice(0, 8)}</code>
               </dd>
             </div>
-            <div>
+            <div class="strip-member">
               <dt>Member</dt>
-              <dd>{self?.name || self?.id || "not known"}</dd>
+              <dd>{self === undefined ? "not known" : nameOf(self)}</dd>
             </div>
             <div class="strip-verdict">
               <dt class="unseen">State</dt>
@@ -336,7 +337,7 @@ export function errorPage(problem: Problem, requestId: string, unsure: boolean, 
           </p>
           <p>{problem.details.fix ?? fix}</p>
         </NoticeBox>
-        <Facts>
+        <Facts class="list narrow-page">
           <Fact label="When">
             <Time atMs={nowMs} nowMs={nowMs} />
           </Fact>
@@ -350,7 +351,7 @@ export function errorPage(problem: Problem, requestId: string, unsure: boolean, 
           )}
         </Facts>
         {problem.kind !== "forbidden" && (
-          <p>
+          <p class="decide">
             <a class="button secondary" href="/ui/">
               Go to the overview
             </a>

@@ -4,10 +4,16 @@ import { freshMs } from "../../service/verdict";
 import type { Tone } from "./components/state";
 import { shellQuoted } from "./components/values";
 import { countOf, spanOf, written } from "./text";
+import { plainLine } from "./values/visible";
+
+/** Text with names in it that others chose: what cannot be seen, or turns what follows around, is named. */
+export function plainText(text: string): string {
+  return /^[ -~]*$/.test(text) ? text : plainLine(Buffer.from(text), 1_000);
+}
 
 /** Its name, or as long as it has none the beginning of its id. */
 export function nameOf({ name, id }: Pick<MemberView, "name" | "id">): string {
-  return name || id.slice(0, 8);
+  return plainText(name) || id.slice(0, 8);
 }
 
 /** The name of the member with this id. */

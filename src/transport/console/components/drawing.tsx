@@ -24,11 +24,13 @@ interface Frame {
   /** Lengths that lag may take. */
   readonly lagMax: number;
   readonly nameMax: number;
+  /** The leader's name has less room: links pass beside it. */
+  readonly hubNameMax: number;
 }
 
 const frames: Readonly<Record<"wide" | "narrow", Frame>> = {
-  wide: { width: 640, hubX: 40, bendX: 136, lineX: 520, lagMax: 250, nameMax: 22 },
-  narrow: { width: 358, hubX: 24, bendX: 76, lineX: 268, lagMax: 120, nameMax: 14 },
+  wide: { width: 640, hubX: 40, bendX: 136, lineX: 520, lagMax: 250, nameMax: 22, hubNameMax: 15 },
+  narrow: { width: 358, hubX: 24, bendX: 76, lineX: 268, lagMax: 120, nameMax: 14, hubNameMax: 9 },
 };
 
 /** Both forms; the style sheet shows the one that fits. */
@@ -116,7 +118,7 @@ function Hub({
       <circle cx={x} cy={y} r="11" />
       {led && <path class="crown" d={`M${x - 5} ${y + 3.5}v-6l2.6 2.4 2.4-4 2.4 4 2.6-2.4v6z`} />}
       <text class="name" x={x - 12} y={y + 30}>
-        {shortened(nameOf(hub), frame.nameMax)}
+        {shortened(nameOf(hub), frame.hubNameMax)}
       </text>
       <text class="label" x={x - 12} y={y + 46}>
         {led ? "leads" : "no leader"}

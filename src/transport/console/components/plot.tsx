@@ -70,7 +70,7 @@ export function Plot(input: PlotInput): Html {
       <div class="plot-frame">
         <div class="axis" aria-hidden="true">
           {[1, 0.75, 0.5, 0.25, 0].map((share) => (
-            <span>{share === 0 ? "0" : written(format(end * share))}</span>
+            <span>{share === 0 ? "0" : written(rounded(format(end * share)))}</span>
           ))}
         </div>
         <div class="canvas">
@@ -103,7 +103,7 @@ export function Plot(input: PlotInput): Html {
         <svg class="ends" width={labelWidth} height={height} aria-hidden="true">
           {endLabels(lines, y).map(({ line, at }) => (
             <text class={`member-${line.colour}`} x="8" y={at + 4}>
-              {shortened(line.name, 7)}
+              {shortened(line.name, 6)}
               <tspan class="value" dx="5">
                 {written(format(line.values.at(-1) ?? 0))}
               </tspan>
@@ -113,6 +113,11 @@ export function Plot(input: PlotInput): Html {
       </div>
     </figure>
   );
+}
+
+/** Marks of an axis are round: zeros behind the point say nothing. */
+function rounded({ value, unit }: Measured): Measured {
+  return { value: value.replace(/\.0+$|(\.\d*[1-9])0+$/, "$1"), unit };
 }
 
 function pathOf(values: readonly (number | null)[], y: (value: number) => number): string {

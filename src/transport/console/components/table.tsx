@@ -11,6 +11,8 @@ export interface Column<Row> {
   readonly numeric?: boolean;
   /** Names the row; one column does. */
   readonly names?: boolean;
+  /** What it shows says what it is: on narrow windows its head is not repeated before it. */
+  readonly bare?: boolean;
   /** On narrow windows: 1 stays in the first line, 2 goes into the second, 3 is left out. Default 2. */
   readonly priority?: 1 | 2 | 3;
   /** The name that sorts by it. */
@@ -109,14 +111,14 @@ function Head({
   );
 }
 
-function cellOf<Row>({ head, numeric, names, priority = 2, cell }: Column<Row>, row: Row): Html {
+function cellOf<Row>({ head, numeric, names, bare, priority = 2, cell }: Column<Row>, row: Row): Html {
   const classes = numeric === true ? "numeric" : undefined;
   return names === true ? (
     <th scope="row" class={classes} data-priority={1}>
       {cell(row)}
     </th>
   ) : (
-    <td class={classes} data-priority={priority} data-label={head}>
+    <td class={classes} data-priority={priority} data-label={bare === true ? undefined : head}>
       {cell(row)}
     </td>
   );

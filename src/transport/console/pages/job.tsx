@@ -35,6 +35,11 @@ const words: Readonly<Record<JobView["state"], string>> = {
   canceled: "Given up",
 };
 
+/** What a job does, as a title. */
+export function titleOfJob({ kind }: JobView): string {
+  return titles[kind] ?? kind;
+}
+
 function jobOf({ path, services }: PageRequest): JobView {
   const job = services.jobs.get(path["id"] ?? "");
   if (job === undefined) {
@@ -59,7 +64,7 @@ export const jobPage: Page = {
   render(request): PageContent {
     const job = jobOf(request);
     return {
-      title: titles[job.kind] ?? job.kind,
+      title: titleOfJob(job),
       trail: [homeOf(job)],
       body: (
         <>

@@ -12,7 +12,7 @@ import { Amount, Commands, Fact, Facts, Mono, shellQuoted, Time } from "../compo
 import type { Child, Html } from "../html";
 import type { ConsoleServices, Page } from "../page";
 import { bytesOf, countOf, millisecondsOf, plural, spanOf, written } from "../text";
-import { isFresh, lagOf, nameOf, roleOf } from "../words";
+import { isFresh, lagOf, nameOf, plainText, roleOf } from "../words";
 import { Feed, followerOf, MemberStateWords, tripTo } from "./members";
 
 /** The member that an address names. Throws a Problem. */
@@ -366,17 +366,23 @@ async function settingsOf(
   });
 }
 
-const settingColumns: readonly Column<SettingRow>[] = [
+/** Whether members differ has a column of its own only where some do. */
+const settingColumns = (differ: boolean): readonly Column<SettingRow>[] => [
   { head: "Setting", names: true, cell: ({ name }) => <code>{name}</code> },
-  { head: "Value", priority: 1, cell: ({ value }) => <code>{value}</code> },
+  { head: "Value", priority: 1, cell: ({ value }) => <code>{plainText(value)}</code> },
   {
     head: "From",
     cell: ({ from }) => (from === undefined ? <span class="muted">default</span> : <code>{from}</code>),
   },
-  {
-    head: "Elsewhere",
-    cell: ({ differs }) => (differs === undefined ? "" : <State tone="warn">{differs}</State>),
-  },
+  ...(differ
+    ? [
+        {
+          head: "Elsewhere",
+          cell: ({ differs }: SettingRow) =>
+            differs === undefined ? "" : <State tone="warn">{plainText(differs)}</State>,
+        },
+      ]
+    : []),
 ];
 
 function Settings({
@@ -402,7 +408,8 @@ function Settings({
       ) : (
         <Table
           caption="Settings in force"
-          columns={settingColumns}
+          class="settings"
+          columns={settingColumns(settings.some(({ differs }) => differs !== undefined))}
           rows={[...said, ...settings.filter(({ from }) => from === undefined)]}
         />
       )}

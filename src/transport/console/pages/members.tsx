@@ -84,6 +84,7 @@ export const members: Page = {
           </div>
           <Table
             caption="Members"
+            class="members"
             columns={columnsOf(view)}
             rows={view.members}
             rowHref={({ id }) => `/ui/members/${id}`}
@@ -183,7 +184,11 @@ function columnsOf(view: ClusterView): readonly Column<MemberView>[] {
       priority: 1,
       cell: (member) => cell(member, "state", <MemberStateWords member={member} />),
     },
-    { head: "Role", cell: (member) => cell(member, "role", <Tag>{roleOf(member, view)}</Tag>) },
+    {
+      head: "Role",
+      bare: true,
+      cell: (member) => cell(member, "role", <Tag>{roleOf(member, view)}</Tag>),
+    },
     {
       head: "Fed by the leader",
       priority: 3,
@@ -217,10 +222,17 @@ function columnsOf(view: ClusterView): readonly Column<MemberView>[] {
     {
       head: "Peer URL",
       priority: 3,
-      cell: ({ peerUrls }) => <code>{peerUrls.join(", ")}</code>,
+      cell: ({ peerUrls }) => (
+        <span class="urls">
+          {peerUrls.map((url) => (
+            <code>{url}</code>
+          ))}
+        </span>
+      ),
     },
     {
       head: "Actions",
+      bare: true,
       headContent: <span class="unseen">Actions</span>,
       cell: ({ id, learner }) => (
         <span class="row-actions">

@@ -13,7 +13,7 @@ import { Amount, Commands, Fact, Facts, Meter, Mono, Time } from "../components/
 import type { Child, Html } from "../html";
 import type { Page, PageRequest } from "../page";
 import { bytesOf, countOf, millisecondsOf, plural, spanOf, written } from "../text";
-import { isFresh, joinCommand, lagOf, nameOf, nameOfId, roleOf } from "../words";
+import { isFresh, joinCommand, lagOf, nameOf, nameOfId, plainText, roleOf } from "../words";
 import { MemberStateWords } from "./members";
 
 /** A clock that is further off than this makes times in logs and leases hard to compare. */
@@ -71,11 +71,11 @@ function VerdictWords({ view, nowMs }: { readonly view: ClusterView; readonly no
   return (
     <>
       <p class={`verdict verdict-word ${tone}`}>{verdict.word}</p>
-      <p class="verdict-sentence">{verdict.sentence}</p>
+      <p class="verdict-sentence">{plainText(verdict.sentence)}</p>
       {verdict.reasons.length > 0 && (
         <ul class="reasons">
           {verdict.reasons.map((reason) => (
-            <li>{reason}</li>
+            <li>{plainText(reason)}</li>
           ))}
         </ul>
       )}
@@ -183,7 +183,11 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
       priority: 1,
       cell: (member) => cell(member, "state", <MemberStateWords member={member} />),
     },
-    { head: "Role", cell: (member) => cell(member, "role", <Tag>{roleOf(member, view)}</Tag>) },
+    {
+      head: "Role",
+      bare: true,
+      cell: (member) => cell(member, "role", <Tag>{roleOf(member, view)}</Tag>),
+    },
     { head: "Behind", numeric: true, cell: (member) => cell(member, "lag", lagOf(member)) },
     {
       head: "fsync p99",
@@ -236,6 +240,7 @@ function MembersTable({ view }: { readonly view: ClusterView }): Html {
     <Section title="Members">
       <Table
         caption="Members"
+        class="members"
         columns={columns}
         rows={view.members}
         rowHref={({ id }) => `/ui/members/${id}`}
@@ -459,10 +464,10 @@ function Events({ view, nowMs }: { readonly view: ClusterView; readonly nowMs: n
                 {tone === "muted" ? (
                   <span class="state plain">
                     <Icon name="circle" />
-                    {text}
+                    {plainText(text)}
                   </span>
                 ) : (
-                  <State tone={tone}>{text}</State>
+                  <State tone={tone}>{plainText(text)}</State>
                 )}
               </li>
             ))}

@@ -15,7 +15,8 @@ import type { Html } from "../html";
 import type { Action, Outcome, Page, PageContent, PageRequest } from "../page";
 import { address } from "../query";
 import { bytesOf, countOf, plural } from "../text";
-import { JobFacts } from "./job";
+import { plainText } from "../words";
+import { JobFacts, titleOfJob } from "./job";
 import { curl } from "./keys/commands";
 import { countKeys, prefixRange } from "./keys/store";
 
@@ -39,7 +40,7 @@ function listOf({ services }: PageRequest): ReturnType<typeof services.snapshots
 
 /** Members by id, with the names that people gave them. */
 function namesOf({ services }: PageRequest): ReadonlyMap<string, string> {
-  return new Map(services.status.view().members.map(({ id, name }) => [id, name === "" ? id : name]));
+  return new Map(services.status.view().members.map(({ id, name }) => [id, plainText(name) || id]));
 }
 
 const snapshots: Page = {
@@ -67,6 +68,9 @@ const snapshots: Page = {
           {job !== undefined && (
             <Live id="job" as="div">
               <section class="section first">
+                <header>
+                  <h2>{titleOfJob(job)}</h2>
+                </header>
                 <JobFacts job={job} />
               </section>
             </Live>
@@ -79,7 +83,7 @@ const snapshots: Page = {
                 value={view.self}
                 options={view.members.map(({ id, name }) => ({
                   value: id,
-                  text: `${name === "" ? id : name}${id === view.leader ? ", the leader" : ""}`,
+                  text: `${plainText(name) || id}${id === view.leader ? ", the leader" : ""}`,
                 }))}
               />
             </Field>
@@ -109,7 +113,8 @@ const snapshots: Page = {
                 { head: "Revision", numeric: true, cell: (one) => countOf(one.revision) },
                 { head: "Size", numeric: true, cell: (one) => <Amount of={bytesOf(one.bytes)} /> },
                 {
-                  head: "",
+                  head: "Actions",
+                  bare: true,
                   headContent: <span class="unseen">Actions</span>,
                   cell: (one) => (
                     <span class="row-actions">

@@ -2,6 +2,7 @@
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { parseAllDocuments } from "yaml";
+import { countOf } from "../text";
 import { jsonLayout } from "./json-layout";
 
 /** How a value may be looked at. */
@@ -30,7 +31,7 @@ export type Decoded =
 /** Larger values are shown as text, hex or base64 only. */
 const parsedBytesMax = 256 * 1024;
 /** As much of a value as is written in hexadecimal or base64; the whole can be downloaded. */
-const writtenBytesMax = 16 * 1024;
+const writtenBytesMax = 12 * 1024;
 const inflatedBytesMax = 4 * 1024 * 1024;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const inflated = promisify(gunzip);
@@ -117,7 +118,7 @@ function noYaml(error: unknown): Decoded {
 function cutNote(value: Uint8Array): string | undefined {
   return value.length <= writtenBytesMax
     ? undefined
-    : `The first ${writtenBytesMax} of ${value.length} bytes.`;
+    : `The first ${countOf(writtenBytesMax)} of ${countOf(value.length)} bytes; download the value to see all of it.`;
 }
 
 function base64(value: Uint8Array): Decoded {

@@ -55,19 +55,17 @@ async function show(output, request, stop) {
 
 function parametersTable(parameters, fields) {
   const rows = parameters.map((parameter) => {
-    const input = element("input", { value: parameter.in === "path" ? (parameter.example ?? "") : "" });
+    const input = element("input", {
+      className: "input mono",
+      value: parameter.in === "path" ? (parameter.example ?? "") : "",
+    });
     input.placeholder = parameter.example ?? "";
     input.setAttribute("aria-label", parameter.name);
     fields.push({ parameter, input });
     return element(
       "tr",
       {},
-      element(
-        "td",
-        {},
-        element("code", {}, parameter.name),
-        element("div", { className: "quiet" }, parameter.in),
-      ),
+      element("td", {}, element("code", {}, parameter.name), element("small", {}, parameter.in)),
       element("td", {}, input),
       element("td", {}, parameter.description ?? ""),
     );
@@ -81,6 +79,7 @@ function bodyOf(operation) {
   const type = Object.keys(content)[0];
   const example = content[type].example;
   const input = element("textarea", {
+    className: "input mono",
     value: example === undefined ? "" : JSON.stringify(example, undefined, 2),
   });
   input.setAttribute("aria-label", "body");
@@ -91,9 +90,10 @@ function operationCard(path, method, operation) {
   const verb = method.toUpperCase();
   const fields = [];
   const body = bodyOf(operation);
-  const output = element("pre", { hidden: true });
-  const send = element("button", { type: "button" }, "Send");
-  const end = element("button", { type: "button", hidden: true }, "Stop");
+  const output = element("pre", { className: "answer", hidden: true });
+  output.tabIndex = 0;
+  const send = element("button", { type: "button", className: "button primary" }, `Send ${verb}`);
+  const end = element("button", { type: "button", className: "button", hidden: true }, "Stop");
   send.addEventListener("click", async () => {
     const stop = new AbortController();
     output.hidden = false;
@@ -111,28 +111,34 @@ function operationCard(path, method, operation) {
   );
   const content = element("div", {}, element("p", {}, operation.description ?? ""));
   if ((operation.parameters ?? []).length > 0) content.append(parametersTable(operation.parameters, fields));
-  if (body !== undefined) content.append(element("p", {}, `Body (${body.type})`), body.input);
+  if (body !== undefined)
+    content.append(
+      element(
+        "div",
+        { className: "field" },
+        element("p", { className: "label" }, `Body, ${body.type}`),
+        body.input,
+      ),
+    );
   content.append(
-    element("p", {}, send, " ", end),
+    element("div", { className: "actions" }, send, end),
     output,
     element(
       "details",
-      {},
+      { className: "answers" },
       element("summary", {}, "Answers"),
       element("div", {}, element("table", {}, element("tbody", {}, ...answers))),
     ),
   );
   const card = element(
     "details",
-    {},
+    { className: "operation" },
     element(
       "summary",
       {},
       element("span", { className: `method ${verb}` }, verb),
-      " ",
       element("code", {}, path),
-      " ",
-      operation.summary ?? "",
+      element("span", { className: "about" }, operation.summary ?? ""),
     ),
     content,
   );
@@ -167,7 +173,7 @@ async function draw() {
         "section",
         {},
         element("h2", {}, tag.name),
-        element("p", { className: "quiet" }, tag.description),
+        element("p", {}, tag.description),
         ...byTag.get(tag.name),
       ),
     ),
@@ -177,7 +183,10 @@ async function draw() {
 document.getElementById("token").addEventListener("change", draw);
 document.getElementById("find").addEventListener("input", (event) => {
   const wanted = event.target.value.toLowerCase();
-  for (const card of document.querySelectorAll("main section > details"))
-    card.hidden = !card.dataset.words.includes(wanted);
+  for (const part of document.querySelectorAll("main section")) {
+    const cards = [...part.querySelectorAll(".operation")];
+    for (const card of cards) card.hidden = !card.dataset.words.includes(wanted);
+    part.hidden = cards.every((card) => card.hidden);
+  }
 });
 draw();

@@ -1,4 +1,8 @@
-/** The explorer at /docs: a page, a style sheet and a script, all inside the executable, under a strict policy. */
+/**
+ * The explorer at /docs: a page, a style sheet and a script, all inside the executable, under a strict policy. It looks
+ * as the console does, with the console's style sheet, fonts and mark.
+ */
+import { assetPaths } from "../../console/assets";
 import type { Answer } from "../answer";
 import page from "./explorer.html" with { type: "text" };
 import script from "./explorer.client.js" with { type: "text" };
@@ -8,6 +12,8 @@ const policy = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
+  "font-src 'self'",
+  "img-src 'self'",
   "connect-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
@@ -29,8 +35,12 @@ function file(body: string, type: string): Answer {
   };
 }
 
+const html = (page as unknown as string)
+  .replaceAll("console.css", assetPaths.style)
+  .replaceAll("console.svg", assetPaths.mark);
+
 const files: ReadonlyMap<string, Answer> = new Map([
-  ["/docs", file(page as unknown as string, "text/html")],
+  ["/docs", file(html, "text/html")],
   ["/docs/explorer.css", file(style, "text/css")],
   ["/docs/explorer.js", file(script, "text/javascript")],
 ]);

@@ -53,7 +53,7 @@ export const exportKeys: Page = {
             </Fact>
             <Fact label="Left out">leases, which belong to running clients</Fact>
           </Facts>
-          <div class="actions section">
+          <div class="actions decide">
             <LinkButton href={href("ndjson")} kind="primary" icon="download" download>
               Download NDJSON
             </LinkButton>

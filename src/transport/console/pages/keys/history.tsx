@@ -60,13 +60,13 @@ export const keyHistory: Page = {
                 <Table
                   caption="Retained revisions, newest first"
                   class="history"
-                  columns={columnsOf(request, key, newest!, fresh, one, other)}
+                  columns={columnsOf(request, key, newest!, fresh, one, other, versions.length === 1)}
                   rows={versions}
                   rowHref={(kv) =>
                     kv.version === 0n ? undefined : keyHref(key, "", { rev: kv.modRevision })
                   }
                 />
-                <div class="list-foot">
+                <div class={versions.length > 1 || more ? "list-foot" : undefined}>
                   {versions.length > 1 && <Button icon="git-compare">Compare the chosen two</Button>}
                   {more && (
                     <LinkButton
@@ -114,6 +114,7 @@ function columnsOf(
   fresh: boolean,
   one: number,
   other: number,
+  only: boolean,
 ): Column<KeyValue>[] {
   const { history } = request.services;
   const radio = (name: "from" | "to", chosen: number, text: string): Column<KeyValue> => ({
@@ -158,6 +159,7 @@ function columnsOf(
     },
     {
       head: "What",
+      bare: true,
       cell: (kv) =>
         kv.version === 0n ? <Tag>deleted</Tag> : kv.version === 1n ? <Tag>created</Tag> : <Tag>put</Tag>,
     },
@@ -168,10 +170,10 @@ function columnsOf(
       priority: 3,
       cell: put((kv) => (kv.lease === 0n ? "" : <code class="muted">{hex16(kv.lease)}</code>)),
     },
-    radio("from", one, "From"),
-    radio("to", other, "To"),
+    ...(only ? [] : [radio("from", one, "From"), radio("to", other, "To")]),
     {
-      head: "",
+      head: "Restore",
+      bare: true,
       headContent: <span class="unseen">Restore</span>,
       cell: (kv) =>
         kv.version === 0n || !fresh || kv.modRevision === newest.modRevision ? undefined : (

@@ -273,9 +273,8 @@ function planContent(
             {first.map(({ key, kind, bytes: valueBytes }) => (
               <li>
                 <Bytes of={key} />
-                <span class="nowrap">
-                  <Tag>{words[kind]}</Tag> <Amount of={bytesOf(valueBytes)} />
-                </span>
+                <Tag>{words[kind]}</Tag>
+                <Amount of={bytesOf(valueBytes)} />
               </li>
             ))}
             {created + changed > first.length && (

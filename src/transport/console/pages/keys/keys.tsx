@@ -86,7 +86,9 @@ export const keys: Page = {
           {!fresh && <StaleNotice request={request} />}
           <Filter place={place} />
           <Head place={place} count={count} off={off} />
-          {place.find.length > 0 && <Progress place={place} page={page} count={count} passed={passed} />}
+          {place.find.length > 0 && (lines.length > 0 || page.next !== undefined) && (
+            <Progress place={place} page={page} count={count} passed={passed} />
+          )}
           {lines.length === 0 ? (
             <Nothing request={request} place={place} page={page} count={count} />
           ) : (
@@ -380,10 +382,11 @@ function nameCell(line: Line, place: KeysPlace): Html {
   }
   const whole = fromBinaryString(line.kind === "prefix" ? line.row.prefix : line.row.key);
   if (line.kind === "key") {
-    const part = place.delimiter.length === 0 ? whole : whole.subarray(line.parentBytes);
+    const flat = place.delimiter.length === 0;
+    const part = flat ? whole : whole.subarray(line.parentBytes);
     return (
-      <span class={depth}>
-        <span class="twist" />
+      <span class={flat ? "name flat" : depth}>
+        {!flat && <span class="twist" />}
         <Icon name="file" />
         <a href={keyHref(whole, "", at(place))}>
           <Bytes of={part.length === 0 ? whole : part} />
@@ -516,6 +519,7 @@ function Nothing({
             Put the first key
           </LinkButton>
           <Commands
+            title="Or by command"
             of={commands(
               curl(request.origin, "/kv/greeting", "-X PUT -d hello"),
               etcdctl(request.origin, "put", Buffer.from("greeting"), Buffer.from("hello")),

@@ -1,0 +1,28 @@
+/**
+ * Screenshots of every page of the console in its states, to be looked at:
+ *
+ *     bun test/console/shots.ts DIRECTORY [PART-OF-A-NAME...]
+ *
+ * Each state is NAME.WIDTH.THEME.png; names begin with the scene that they are from.
+ */
+import { Camera } from "./camera";
+import { TestBrowser } from "./browser";
+import { scenes } from "./scenes";
+
+const [directory = "shots", ...only] = process.argv.slice(2);
+const browser = await TestBrowser.launch();
+const camera = new Camera(browser, directory, only);
+let failed = 0;
+for (const [name, scene] of Object.entries(scenes)) {
+  if (only.length > 0 && !only.some((part) => part.startsWith(name) || name.startsWith(part))) continue;
+  try {
+    await scene(camera);
+  } catch (error) {
+    failed++;
+    console.error(`${name}: ${error instanceof Error ? error.stack : String(error)}`);
+  }
+  console.log(`${name}: ${camera.taken} shots so far`);
+}
+await browser.close();
+for (const one of [...camera.sideways, ...browser.incidents.found]) console.log(one);
+process.exit(failed);
