@@ -1,4 +1,4 @@
-/** The states in which the console's pages are looked at; see shots.ts. */
+/** The states in which the console's pages are looked at; see run.ts. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";

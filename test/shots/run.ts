@@ -1,12 +1,12 @@
 /**
  * Screenshots of every page of the console in its states, to be looked at:
  *
- *     bun test/console/shots.ts DIRECTORY [PART-OF-A-NAME...]
+ *     bun test/shots/run.ts DIRECTORY [PART-OF-A-NAME...]
  *
  * Each state is NAME.WIDTH.THEME.png; names begin with the scene that they are from.
  */
 import { Camera } from "./camera";
-import { TestBrowser } from "./browser";
+import { TestBrowser } from "../console/browser";
 import { scenes } from "./scenes";
 
 const [directory = "shots", ...only] = process.argv.slice(2);

@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
-import type { TestBrowser } from "./browser";
+import type { TestBrowser } from "../console/browser";
 
 const themes = ["light", "dark"] as const;
 const widths = [1_440, 390] as const;
