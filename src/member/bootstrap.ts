@@ -12,6 +12,9 @@ import { MemberSchema } from "../proto/gen/etcd/rpc_pb";
 import type { LogIdentity } from "../storage/wal/types";
 import { clusterIdOf, memberIdOf } from "./identity";
 
+/** The term of the entries with which founders begin; those of the first leader have a later one. */
+export const foundingTerm = 1;
+
 /** A member of the configuration that a cluster starts with. */
 export interface InitialMember {
   readonly name: string;
@@ -41,7 +44,7 @@ export function foundCluster(
     throw new Error(`--initial-cluster has no member with this member's name, ${JSON.stringify(name)}`);
   }
   const entries = members.map((member, position): Entry => ({
-    term: 1,
+    term: foundingTerm,
     index: position + 1,
     kind: "configuration",
     data: encodeConfigurationChange({
@@ -56,7 +59,7 @@ export function foundCluster(
   return {
     members,
     identity: { clusterId: clusterIdOf(members.map((member) => member.id)), memberId: own.id },
-    first: { entries, hardState: { term: 1, vote: noMember, commit: entries.length } },
+    first: { entries, hardState: { term: foundingTerm, vote: noMember, commit: entries.length } },
   };
 }
 

@@ -286,3 +286,45 @@ test("[P6] a member that starts alone has replayed what its log knows as committ
   expect(member.revision).toBeGreaterThanOrEqual(revision - 2);
   expect(member.leader).toBe(0n);
 });
+
+describe("a founder whose data were lost", () => {
+  test("is turned away by those who know that it has lived, whoever leads, and ends", () => {
+    const cluster = new Cluster(3).start();
+    const former = cluster.leader();
+    const lost = cluster.node(cluster.followers()[0]!.id);
+    cluster.clock.settle(former.write(put("a")));
+    cluster.loseDisk(lost);
+    // The next leader knows nothing of what the lost one acknowledged.
+    const place = cluster.node(former.id);
+    cluster.crash(place);
+    cluster.open(lost);
+    cluster.clock.run(3_000);
+    cluster.open(place);
+    cluster.clock.run(3_000);
+    expect(String(lost.world.fatal[0])).toContain("has already been bootstrapped");
+    expect(String(lost.world.fatal[0])).toContain("etcdctl member remove");
+    const others = cluster.nodes.filter((node) => node !== lost);
+    expect(others.flatMap(({ world }) => world.fatal)).toEqual([]);
+    const [one] = others;
+    expect(cluster.clock.settle(one!.member!.write(put("b"), "put")).revision).toBe(3);
+  });
+
+  test("is none of which only unsynced entries were lost: it is not known before it has synced some", () => {
+    const cluster = new Cluster(3);
+    for (const node of cluster.nodes) cluster.open(node);
+    const slow = cluster.nodes[2]!;
+    const { id } = slow.member!;
+    slow.world.holdSyncs();
+    const others = cluster.nodes.slice(0, 2).map(({ member }) => member!);
+    cluster.clock.settle(Promise.all(others.map((member) => member.ready())));
+    slow.member!.ready().catch(() => {});
+    cluster.clock.run(3_000);
+    expect(slow.member!.leader).not.toBe(0n);
+    for (const { state } of others) {
+      expect(state.members().find(({ ID }) => ID === id)?.clientURLs).toEqual([]);
+    }
+    cluster.crash(slow);
+    cluster.clock.settle(cluster.open(slow).ready());
+    expect(cluster.fatal()).toEqual([]);
+  });
+});

@@ -292,6 +292,7 @@ export class Member {
       others: this.#others,
       receive: (message) => this.#receive(message),
       removed: () => this.#learnRemoved(),
+      fatal: (error) => this.#fatal(error),
     });
     this.#configurationChanged();
     this.#timers.every(this.options.heartbeatIntervalMs, () => {

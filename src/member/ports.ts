@@ -78,6 +78,10 @@ export interface PeerHandler {
   isRemoved(id: MemberId): boolean;
   /** A peer says that this member was removed from the cluster. */
   removed(by: MemberId): void;
+  /** Whether the cluster knows that a member has had data of its own: without any it is turned away and told so. */
+  hasLived?(id: MemberId): boolean;
+  /** A peer says that this member, which introduced itself as one without data, has lived. */
+  lostData?(by: MemberId): void;
   /**
    * Somebody of this cluster was turned away as unknown. It may have joined after what this member has applied, and
    * may even lead: taken among the members of {@link Peers.setMembers} it gets in at its next attempt.
@@ -93,6 +97,8 @@ export interface PeerIdentity {
   readonly incarnation: bigint;
   /** Where this member can be reached, for those who do not know it yet. */
   readonly peerUrls?: () => readonly string[];
+  /** It has no data yet but what every member begins with. */
+  readonly isFresh?: () => boolean;
 }
 
 /** Other members. Sending never blocks and may lose messages; a full queue drops. */

@@ -2,6 +2,7 @@
 import { refuse } from "../errors";
 import type { LogIndex } from "../ids";
 import { etcdClusterVersion } from "../version";
+import { foundingTerm } from "./bootstrap";
 import type { Member } from "./member";
 
 /** One that could not make itself known tries again after this long. */
@@ -11,7 +12,7 @@ const replayPollMs = 20;
 
 /**
  * Resolves when the cluster has a version and knows the member. Repeats until a leader accepts; rejects only when the
- * member stops.
+ * member stops. Whoever is known is taken to have data of its own (`connect.ts`), so entries of a leader come first.
  */
 export async function makeKnown(member: Member, failed: (error: unknown) => void): Promise<void> {
   for (;;) {
@@ -22,6 +23,7 @@ export async function makeKnown(member: Member, failed: (error: unknown) => void
           value: { $typeName: "keelson.ClusterVersion", version: etcdClusterVersion },
         });
       }
+      if (member.state.appliedTerm <= foundingTerm) await member.linearizable();
       await publish(member, member.options.clientUrls);
       return;
     } catch (error) {

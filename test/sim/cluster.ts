@@ -10,7 +10,7 @@ import { World } from "./world";
 /** A place where a member lives, dies and lives again. */
 export interface Node {
   readonly name: string;
-  readonly world: World;
+  world: World;
   readonly options: Partial<MemberOptions>;
   /** The running member; undefined while it is down. */
   member: Member | undefined;
@@ -37,20 +37,17 @@ export class Cluster {
     for (const { name } of initialCluster) this.#addNode(name, {});
   }
 
+  #newWorld(removed: () => void): World {
+    const { clock } = this;
+    return new World(this.#rng.below(1_000_000), {}, { clock, peers: () => this.network.connect(), removed });
+  }
+
   #addNode(name: string, options: Partial<MemberOptions>): Node {
     const node: Node = {
       name,
-      world: new World(
-        this.#rng.below(1_000_000),
-        {},
-        {
-          clock: this.clock,
-          peers: () => this.network.connect(),
-          removed: () => {
-            node.removed = true;
-          },
-        },
-      ),
+      world: this.#newWorld(() => {
+        node.removed = true;
+      }),
       options: { ...this.#options, name, clientUrls: [`http://${name}:2379`], ...options },
       member: undefined,
       removed: false,
@@ -77,6 +74,14 @@ export class Cluster {
     if (node.member !== undefined) this.network.disconnect(node.member.id);
     node.member = undefined;
     node.world.crash();
+  }
+
+  /** As {@link crash}, and the disk is lost: an empty one takes its place. */
+  loseDisk(node: Node): void {
+    this.crash(node);
+    node.world = this.#newWorld(() => {
+      node.removed = true;
+    });
   }
 
   /** A new place for a member that the cluster knows already, with what it is told to begin with. */

@@ -204,6 +204,11 @@ export class Links {
 
   #deliver(link: Link, endpoint: Endpoint, message: PeerMessage): void {
     if (endpoint.handler.isRemoved(message.from)) return this.#turnAway(endpoint, message.from);
+    const sender = this.#endpoints.get(message.from);
+    // No member of the simulation ever loses what it has synced, so nobody may ever be told so.
+    if (sender?.identity.isFresh?.() === true && endpoint.handler.hasLived?.(message.from) === true) {
+      return sender.enter(() => sender.handler.lostData?.(endpoint.identity.memberId));
+    }
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - link.arrivedAtMs > activeGapMs) link.activeSinceMs = nowMs;
     link.arrivedAtMs = nowMs;

@@ -128,8 +128,13 @@ export class Network {
 
   #arrive(station: Station, target: Station, message: PeerMessage): void {
     if (this.#stations.get(message.to) !== target || this.#isCut(message.from, message.to)) return;
+    const lives = this.#stations.get(message.from) === station;
     if (target.handler.isRemoved(message.from)) {
-      if (this.#stations.get(message.from) === station) station.handler.removed(message.to);
+      if (lives) station.handler.removed(message.to);
+    } else if (lives && lostData(target, station)) {
+      station.handler.lostData?.(message.to);
+    } else if (lives && lostData(station, target)) {
+      // Turned away by who sends, which does not even connect.
     } else if (target.members.some(({ id }) => id === message.from)) {
       target.handler.receive(message);
     } else {
@@ -170,6 +175,12 @@ export class Network {
   #isCut(from: MemberId, to: MemberId): boolean {
     return this.#cut.has(pair(from, to));
   }
+}
+
+/** Whether one member would turn another away because it comes without the data that it once had. */
+function lostData(judge: Station, other: Station): boolean {
+  const { memberId, isFresh } = other.identity;
+  return isFresh?.() === true && judge.handler.hasLived?.(memberId) === true;
 }
 
 function pair(from: MemberId, to: MemberId): string {

@@ -172,6 +172,7 @@ export class World {
   /** Power fails: what the database had not committed is gone, and what the log had not synced may be. */
   crash(): void {
     this.#life++;
+    this.#heldSyncs = undefined;
     this.#muteSyncs = false;
     this.#applyHeld = false;
     this.disk.cutPower();

@@ -30,6 +30,8 @@ export interface Hello {
   readonly incarnation: bigint;
   /** Where the one who introduces itself can be reached; empty when it does not say. */
   readonly peerUrls: readonly string[];
+  /** It has no data yet. */
+  readonly isFresh: boolean;
 }
 
 /** Peer URLs of an introduction are given up beyond this many bytes. */
@@ -55,6 +57,11 @@ export const refusals = {
   },
   myself: { status: 409, retry: false, text: "this member was reached by itself; check the peer URLs" },
   removed: { status: 410, retry: false, text: "the member was removed from the cluster" },
+  "lost-data": {
+    status: 410,
+    retry: false,
+    text: "the member has lived in this cluster, and comes without its data; remove it and add it anew",
+  },
   superseded: {
     status: 409,
     retry: true,
@@ -69,6 +76,17 @@ export const refusals = {
 } as const;
 export type RefusalReason = keyof typeof refusals;
 
+const freshHeader = "keelson-fresh";
+
+function freshHeaders({ isFresh }: PeerIdentity): SentHeaders {
+  return isFresh?.() === true ? [[freshHeader, "1"]] : [];
+}
+
+/** Whether headers are those of a member without data. */
+export function saysFresh(get: (name: string) => string | undefined): boolean {
+  return get(freshHeader) === "1";
+}
+
 /** The headers by which this member introduces itself to another. */
 export function helloHeaders(identity: PeerIdentity, to: MemberId): SentHeaders {
   const peerUrls = (identity.peerUrls?.() ?? []).join(",");
@@ -82,6 +100,7 @@ export function helloHeaders(identity: PeerIdentity, to: MemberId): SentHeaders 
     ["keelson-from", hexId(identity.memberId)],
     ["keelson-to", hexId(to)],
     ["keelson-incarnation", hexId(identity.incarnation)],
+    ...freshHeaders(identity),
   ];
 }
 
@@ -108,6 +127,7 @@ export function readHello(get: (name: string) => string | undefined): Hello | un
     to,
     incarnation,
     peerUrls: readPeerUrls(get("keelson-peer-urls") ?? ""),
+    isFresh: saysFresh(get),
   };
 }
 
@@ -130,6 +150,7 @@ export function answerHeaders(identity: PeerIdentity): SentHeaders {
     ["keelson-version", keelsonVersion],
     ["keelson-cluster", hexId(identity.clusterId)],
     ["keelson-from", hexId(identity.memberId)],
+    ...freshHeaders(identity),
   ];
 }
 

@@ -11,7 +11,15 @@ import { ByteWriter } from "./bytes";
 import { encodeMessage } from "./codec";
 import { type PeerContext, Silence, warnSeldom, withoutNumbers } from "./context";
 import { dial, type PeerTarget, targetOf } from "./dial";
-import { helloHeaders, type LaneName, messagePaths, readId, readRefusal } from "./handshake";
+import {
+  helloHeaders,
+  type LaneName,
+  messagePaths,
+  readId,
+  readRefusal,
+  refusals,
+  saysFresh,
+} from "./handshake";
 import {
   dialingQueueBytesMax,
   lingerMs,
@@ -226,6 +234,11 @@ export class Lane implements ClientReceiver {
       this.#session?.destroy("another member answers at this peer URL");
       return;
     }
+    const { handler } = this.#context;
+    if (saysFresh((name) => headers.get(name)) && handler.hasLived?.(this.#to) === true) {
+      this.#session?.destroy(refusals["lost-data"].text);
+      return;
+    }
     const { clock } = this.#context.options;
     this.#cancel?.();
     this.#cancel = undefined;
@@ -279,10 +292,12 @@ export class Lane implements ClientReceiver {
 
   #refused(): void {
     const { reason, message, retry } = readRefusal(this.#status, this.#answerBody);
-    const removed = this.#status === 410 && reason === "removed" && this.#answeredByPeer();
+    const gone = this.#status === 410 && this.#answeredByPeer();
     this.#endSession();
     this.#failed(`refused as ${reason}: ${message}`, retry ? undefined : retryRefusedMs);
-    if (removed) this.#context.handler.removed(this.#to);
+    const { handler } = this.#context;
+    if (gone && reason === "removed") handler.removed(this.#to);
+    if (gone && reason === "lost-data") handler.lostData?.(this.#to);
   }
 
   #lost(reason: string): void {

@@ -339,6 +339,28 @@ describe("an introduction", () => {
     expect(two.transport.activeSinceMs(1n)).toBeUndefined();
   });
 
+  test("of a member that comes without the data it had is refused both ways, and it is told", async () => {
+    const [one, two, three] = [await open(1n), await open(2n), await open(3n)];
+    one.isFresh = true;
+    for (const knowing of [two, three]) knowing.livedIds.add(1n);
+    // The others dial it as well as it dials them; it takes whom it does not know to be without data.
+    one.start(two, three);
+    two.start(one, three);
+    three.start(one, two);
+    await connected(two, three);
+    await until("it is told by both", () => new Set(one.lostDataBy).size === 2);
+    for (const knowing of [two, three]) {
+      expect(knowing.transport.activeSinceMs(1n)).toBeUndefined();
+      expect(knowing.transport.roundTripMs(1n)).toBeUndefined();
+      knowing.transport.send([knowing.heartbeat(one, 1)]);
+    }
+    expect(one.received).toEqual([]);
+    expect(two.lostDataBy).toEqual([]);
+    // One that has data by now is a member like any other.
+    one.isFresh = false;
+    await connected(one, two);
+  }, 10_000);
+
   test("by a later process of a member takes the place of the earlier", async () => {
     const [one, two] = await pair();
     const later = await open(1n, { incarnation: 9n });

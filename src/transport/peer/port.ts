@@ -74,6 +74,7 @@ export class PeerPort {
       if (peerUrls.length > 0) handler.stranger?.({ id, peerUrls });
       return "unknown-member";
     }
+    if (hello.isFresh && handler.hasLived?.(hello.from) === true) return "lost-data";
     if (presence.isSuperseded(hello.from, hello.incarnation)) return "superseded";
     return undefined;
   }

@@ -39,6 +39,10 @@ export class TestMember implements PeerHandler {
   readonly strangers: PeerAddress[] = [];
   readonly transport: PeerTransport;
   readonly removedIds = new Set<bigint>();
+  /** Those that are known to have had data. */
+  readonly livedIds = new Set<bigint>();
+  readonly lostDataBy: bigint[] = [];
+  isFresh = false;
   url = "";
 
   constructor(
@@ -75,6 +79,7 @@ export class TestMember implements PeerHandler {
         memberId: this.id,
         incarnation: this.options.incarnation ?? 1n,
         peerUrls: () => [this.url],
+        isFresh: () => this.isFresh,
       },
       this,
     );
@@ -102,6 +107,14 @@ export class TestMember implements PeerHandler {
 
   removed(by: bigint): void {
     this.removedBy.push(by);
+  }
+
+  hasLived(id: bigint): boolean {
+    return this.livedIds.has(id);
+  }
+
+  lostData(by: bigint): void {
+    this.lostDataBy.push(by);
   }
 
   stranger(address: PeerAddress): void {
