@@ -54,11 +54,12 @@ process.on("exit", (code) => {
   }
 });
 
-/** Ports that nothing listens on at the moment. */
+/** Ports that nothing listens on at the moment; this process is given each of them once before any comes again. */
 export async function freePorts(count: number): Promise<number[]> {
   const listeners: NetServer[] = [];
   while (listeners.length < count) {
-    const listener = await listenOn(lowestFreePort + Math.floor(Math.random() * freePortCount));
+    nextPort = (nextPort + 1) % freePortCount;
+    const listener = await listenOn(lowestFreePort + nextPort);
     if (listener !== undefined) listeners.push(listener);
   }
   const ports = listeners.map((listener) => (listener.address() as AddressInfo).port);
@@ -69,6 +70,8 @@ export async function freePorts(count: number): Promise<number[]> {
 /** Below the range from which the system takes the ports of outgoing connections: those would get in between. */
 const lowestFreePort = 12_000;
 const freePortCount = 20_000;
+/** Processes that test at the same time begin at different places. */
+let nextPort = Math.floor(Math.random() * freePortCount);
 
 async function listenOn(port: number): Promise<NetServer | undefined> {
   const listener = createServer();
