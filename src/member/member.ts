@@ -31,7 +31,7 @@ import { LeaseRenewals, type LeaseTimeToLive } from "./lease-renewals";
 import { ConsensusLoop } from "./loop";
 import { type AddedMember, Membership, type NewMember } from "./membership";
 import { leaseKeeperOf, raiseAlarm, recordRests } from "./operations";
-import type { MemberEvents, MemberOptions } from "./options";
+import type { MemberCounters, MemberEvents, MemberOptions } from "./options";
 import { Others } from "./others";
 import type { PeerCalls } from "./peer-calls";
 import type { PeerMessage } from "./peer-message";
@@ -559,12 +559,7 @@ export class Member {
     return this.#raft.briefStatus();
   }
   /** Numbers for metrics and Status. */
-  counters(): Readonly<
-    Record<
-      "proposalsPending" | "proposalsFailed" | "readsFailed" | "backlog" | "slowApplies" | "logBytes",
-      number
-    >
-  > {
+  counters(): MemberCounters {
     return {
       proposalsPending: this.#proposals.pending,
       proposalsFailed: this.#proposals.failed,

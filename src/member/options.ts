@@ -74,3 +74,13 @@ export interface MemberEvents {
   readonly logObserver?: LogObserver;
   readonly applyObserver?: ApplyObserver;
 }
+
+/** Numbers of a member for metrics and Status. */
+export interface MemberCounters {
+  readonly proposalsPending: number;
+  readonly proposalsFailed: number;
+  readonly readsFailed: number;
+  readonly backlog: number;
+  readonly slowApplies: number;
+  readonly logBytes: number;
+}

@@ -137,6 +137,28 @@ describe.skipIf(calibrating)("a member that begins wrongly beside a running clus
     await m3.start({ begin: [] });
   }, 30_000);
 
+  test("as a founder that has lost its data and reaches nobody at first: the others tell it when they meet", async () => {
+    await m3.stop();
+    const other = new Cluster({ size: 0 });
+    const lost = await other.newMember();
+    const asM3 = ["--name=m3", `--initial-advertise-peer-urls=${m3.peerUrl}`];
+    const begin = [
+      ...asM3,
+      `--listen-peer-urls=${m3.peerUrl}`,
+      `--initial-cluster=${listed(m1, m2, m3)}`,
+      "--initial-cluster-token=etcd-cluster",
+    ];
+    for (const { server } of [m1, m2]) server!.signal("SIGSTOP");
+    const server = await lost.launch({ begin });
+    while (!server.log().includes("began a new member")) await Bun.sleep(50);
+    for (const { server: peer } of [m1, m2]) peer!.signal("SIGCONT");
+    const { code } = await server.exit();
+    expect(code).not.toBe(0);
+    expect(server.log()).toContain("has already been bootstrapped");
+    await m3.start({ begin: [] });
+    expect(await memberList()).toContain("m3");
+  }, 30_000);
+
   test("with --force-new-cluster and no data", async () => {
     const line = await refusedLine(stranger, { begin: [...own(), "--force-new-cluster"] });
     expect(line).toContain("name the right --data-dir");
