@@ -64,6 +64,11 @@ export class KvService {
     this.#options = options;
   }
 
+  /** The most operations, or compares, that one transaction may have. */
+  get txnOpsMax(): number {
+    return this.#options.txnOpsMax;
+  }
+
   async range(request: RangeRequest, call: Call): Promise<EncodedMessage> {
     checkRange(request);
     if (!request.serializable) await this.#member.linearizable();

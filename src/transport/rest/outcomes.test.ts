@@ -11,7 +11,7 @@ async function ask(
   method: string,
   target: string,
   body?: object,
-): Promise<{ status: number; document: { outcome?: string } }> {
+): Promise<{ status: number; document: { outcome?: string; etcd?: { message: string } } }> {
   const api = new RestApi({ services: services as RestServices, log: new CapturingLogger() });
   const text = body === undefined ? "" : JSON.stringify(body);
   const headers: Record<string, string> = {
@@ -25,7 +25,10 @@ async function ask(
     readBody: () => Buffer.from(text),
     onClose() {},
   });
-  return { status: answer.status, document: JSON.parse(String(answer.body)) as { outcome?: string } };
+  return {
+    status: answer.status,
+    document: JSON.parse(String(answer.body)) as { outcome?: string; etcd?: { message: string } },
+  };
 }
 
 const noLeader = (): Promise<never> => Promise.reject(refuse("noLeader"));
@@ -83,6 +86,31 @@ describe("the outcome of a failed write", () => {
     const lock = { lock: () => Promise.reject(new StoreError(2, "mutex: session is expired")) };
     const expired = await ask({ lock, lease: granted }, "POST", "/locks/a", { lease: "5" });
     expect(expired).toMatchObject({ status: 404, document: { outcome: "not-applied" } });
+  });
+
+  test("a transaction of too many operations is refused before it is put together", async () => {
+    let asked = 0;
+    const kv = {
+      txnOpsMax: 128,
+      txn: () => {
+        asked++;
+        return noLeader();
+      },
+    };
+    const many = Array.from({ length: 129 }, (_, at) => ({ get: { key: String(at) } }));
+    for (const body of [{ then: many }, { else: many }, { then: [{ txn: { then: many } }] }]) {
+      const refused = await ask({ kv }, "POST", "/txn", body);
+      expect(refused).toMatchObject({
+        status: 400,
+        document: {
+          outcome: "not-applied",
+          etcd: { message: expect.stringContaining("too many operations") },
+        },
+      });
+    }
+    expect(asked).toBe(0);
+    await ask({ kv }, "POST", "/txn", { then: many.slice(1) });
+    expect(asked).toBe(1);
   });
 
   test("an alarm that was disarmed before another could not be is disarmed", async () => {

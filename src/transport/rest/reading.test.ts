@@ -100,5 +100,16 @@ describe("JSON bodies", () => {
     for (const bad of ["", "{", "{a:1}", "[1,]", "nul"]) expect(() => parse(bad)).toThrow("no JSON");
     expect(() => parseJson(Buffer.from([0x22, 0xff, 0x22]))).toThrow("UTF-8");
     expect(() => parse("[".repeat(100) + "]".repeat(100))).toThrow("deep");
+    const brackets = `"${"[{".repeat(100)}\\"["`;
+    expect(parse(`{"a":${brackets},"b":[${"[[],".repeat(20)}[]${"]".repeat(20)}]}`)).toBeObject();
+    const { parse: parser } = JSON;
+    JSON.parse = () => {
+      throw new Error("the parser takes long for such a text");
+    };
+    try {
+      expect(() => parse(`${'{"a":['.repeat(100_000)}1`)).toThrow("deep");
+    } finally {
+      JSON.parse = parser;
+    }
   });
 });

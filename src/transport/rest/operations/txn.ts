@@ -18,6 +18,7 @@ import {
   type TxnResponse,
   TxnResponseSchema,
 } from "../../../proto/gen/etcd/rpc_pb";
+import { refuse } from "../../../errors";
 import { decodeAnswer } from "../../../service/backend";
 import { json } from "../answer";
 import { optionalBytes, requiredBytes, requiredKey } from "../byte-fields";
@@ -198,7 +199,7 @@ function int64(value: bigint): bigint {
   return value;
 }
 
-function operationOf(json: OperationJson): RequestOp {
+function operationOf(json: OperationJson, operationsMax: number): RequestOp {
   const op = (request: RequestOp["request"]): RequestOp => create(RequestOpSchema, { request });
   if (json.get !== undefined) {
     const { limit = 1_000, keysOnly = false } = json.get;
@@ -222,14 +223,17 @@ function operationOf(json: OperationJson): RequestOp {
     });
     return op({ case: "requestDeleteRange", value });
   }
-  return op({ case: "requestTxn", value: txnOf(json.txn!) });
+  return op({ case: "requestTxn", value: txnOf(json.txn!, operationsMax) });
 }
 
-function txnOf(json: TxnJson): TxnRequest {
+/** Throws at once for what the store would refuse for its size: thousands of operations take long to put together. */
+function txnOf(json: TxnJson, operationsMax: number): TxnRequest {
+  const { compare = [], then = [], else: otherwise = [] } = json;
+  if (Math.max(compare.length, then.length, otherwise.length) > operationsMax) throw refuse("tooManyOps");
   return create(TxnRequestSchema, {
-    compare: (json.compare ?? []).map(compareOf),
-    success: (json.then ?? []).map(operationOf),
-    failure: (json.else ?? []).map(operationOf),
+    compare: compare.map(compareOf),
+    success: then.map((one) => operationOf(one, operationsMax)),
+    failure: otherwise.map((one) => operationOf(one, operationsMax)),
   });
 }
 
@@ -305,7 +309,7 @@ export const txnOperations: readonly Operation[] = [
       },
     ],
     async handle(request, { kv }) {
-      const txn = txnOf(request.body as TxnJson);
+      const txn = txnOf(request.body as TxnJson, kv.txnOpsMax);
       const response = decodeAnswer(TxnResponseSchema, await kv.txn(txn, request.call(KV.method.txn)));
       return json(200, { revision: response.header?.revision ?? 0n, ...resultOf(response, txn) });
     },
