@@ -54,6 +54,24 @@ test("an answer that is encoded in slices is the answer, and others work in betw
   expect(pauses).toBeGreaterThanOrEqual(10);
 });
 
+test("few records count as large by their bytes, and are encoded with pauses too", async () => {
+  const large = create(TxnResponseSchema, {
+    responses: [
+      {
+        response: {
+          case: "responseRange",
+          value: { kvs: Array.from({ length: 20 }, () => ({ value: new Uint8Array(1_000_000) })) },
+        },
+      },
+    ],
+  });
+  expect(isLargeTxn(large)).toBe(true);
+  let pauses = 0;
+  const { chunks } = await encodeTxn(large, async () => void pauses++);
+  expect(pauses).toBeGreaterThanOrEqual(10);
+  expect(fromBinary(TxnResponseSchema, concatBytes(chunks))).toEqual(large);
+});
+
 test("whoever gives up in a pause ends the encoding", () => {
   const gone = () => Promise.reject(new Error("gone"));
   expect(encodeTxn(example(2_600), gone)).rejects.toThrow("gone");

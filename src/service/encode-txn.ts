@@ -16,27 +16,38 @@ import { varintSize, writeVarint } from "../proto/wire";
 import { EncodedMessage } from "../transport/call";
 import { encodeRecords, rangeRecordTag } from "./encode";
 
-/** Answers with more key-values than this are encoded with pauses. */
+/** Answers with more key-values than this, or more bytes in them, are encoded with pauses. */
 const atOnceKeysMax = 1_000;
-/** Key-values encoded between two pauses: about a millisecond. */
+const atOnceBytesMax = 512 * 1024;
+/** Key-values and bytes encoded between two pauses: about a millisecond. */
 const sliceKeys = 500;
+const sliceBytes = 1024 * 1024;
 
 const deletedRecordTag = 0x1a;
 const tags = { responses: 0x1a, range: 0x0a, deleteRange: 0x1a, txn: 0x22 } as const;
 
 /** Whether {@link encodeTxn} should be used. */
 export function isLargeTxn(response: TxnResponse): boolean {
-  return keysOf(response) > atOnceKeysMax;
+  const { keys, bytes } = sizeOf(response);
+  return keys > atOnceKeysMax || bytes > atOnceBytesMax;
 }
 
-function keysOf({ responses }: TxnResponse): number {
-  let keys = 0;
+function sizeOf({ responses }: TxnResponse): { keys: number; bytes: number } {
+  const size = { keys: 0, bytes: 0 };
+  const add = (records: readonly KeyValue[]): void => {
+    size.keys += records.length;
+    for (const { key, value } of records) size.bytes += key.length + value.length;
+  };
   for (const { response } of responses) {
-    if (response.case === "responseRange") keys += response.value.kvs.length;
-    else if (response.case === "responseDeleteRange") keys += response.value.prevKvs.length;
-    else if (response.case === "responseTxn") keys += keysOf(response.value);
+    if (response.case === "responseRange") add(response.value.kvs);
+    else if (response.case === "responseDeleteRange") add(response.value.prevKvs);
+    else if (response.case === "responseTxn") {
+      const inner = sizeOf(response.value);
+      size.keys += inner.keys;
+      size.bytes += inner.bytes;
+    }
   }
-  return keys;
+  return size;
 }
 
 /** The encoded answer. `breathe` lets other work run, and throws when nobody wants the answer any more. */
@@ -109,14 +120,14 @@ class SlicedEncoder {
   async #records(shell: Uint8Array, tag: number, records: readonly KeyValue[]): Promise<Chunks> {
     const chunks = new Chunks();
     chunks.push(shell);
-    for (let at = 0; at < records.length; at += sliceKeys) {
-      const slice = records.slice(at, at + sliceKeys);
-      chunks.push(
-        encodeRecords(
-          tag,
-          slice.map((record) => toBinary(KeyValueSchema, record)),
-        ),
-      );
+    for (let at = 0; at < records.length;) {
+      const slice: Uint8Array[] = [];
+      for (let bytes = 0; at < records.length && slice.length < sliceKeys && bytes < sliceBytes; at++) {
+        const record = toBinary(KeyValueSchema, records[at]!);
+        slice.push(record);
+        bytes += record.length;
+      }
+      chunks.push(encodeRecords(tag, slice));
       await this.#breathe();
     }
     return chunks;

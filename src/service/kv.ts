@@ -37,7 +37,7 @@ const sliceBytesMax = 512 * 1024;
 /** Steps follow one another for so long before other work is let in, and to so many bytes in one chunk. */
 const sliceMs = 3;
 /** The most keys in one chunk of a streamed range. */
-const chunkKeysMax = 2_000;
+const chunkKeysMax = 500;
 /** Large ranges that are put together at the same time; more wait. */
 const largeRangesMax = 4;
 /** The first chunk of a streamed range; later ones double or halve around the request limit. */
@@ -235,6 +235,12 @@ export class KvService {
   }
 
   async txn(request: TxnRequest, call: Call): Promise<TxnResponse | EncodedMessage> {
+    const response = await this.txnResponse(request, call);
+    return isLargeTxn(response) ? encodeTxn(response, () => this.#member.soon()) : response;
+  }
+
+  /** As {@link txn}, as a message however large it is. */
+  async txnResponse(request: TxnRequest, call: Call): Promise<TxnResponse> {
     checkTxn(request, this.#options.txnOpsMax);
     if (isReadOnlyTxn(request)) {
       if (!isSerializableTxn(request)) await this.#member.linearizable();
@@ -242,17 +248,17 @@ export class KvService {
       return this.#readTxn(request, call);
     }
     const result = await this.#member.write({ case: "txn", value: request }, "txn", call.idempotency);
-    return this.#txnAnswer(result.response, result.revision);
+    return this.#withHeader(result.response, result.revision);
   }
 
   /** Almost always one slice; a txn with large ranges lets other work in between. */
-  async #readTxn(request: TxnRequest, call: Call): Promise<TxnResponse | EncodedMessage> {
+  async #readTxn(request: TxnRequest, call: Call): Promise<TxnResponse> {
     const { revision } = this.#member;
     const sliced = this.#member.state.readTxnSliced(request);
     try {
       for (;;) {
         const response = sliced.next();
-        if (response !== undefined) return await this.#txnAnswer(response, revision);
+        if (response !== undefined) return this.#withHeader(response, revision);
         await this.#breathe(call);
       }
     } finally {
@@ -260,9 +266,9 @@ export class KvService {
     }
   }
 
-  #txnAnswer(response: TxnResponse, revision: Revision): TxnResponse | Promise<EncodedMessage> {
+  #withHeader(response: TxnResponse, revision: Revision): TxnResponse {
     response.header = this.#member.headers.message(revision);
-    return isLargeTxn(response) ? encodeTxn(response, () => this.#member.soon()) : response;
+    return response;
   }
 
   /** Resolves when the rows that compactions made superfluous are gone from this member. */

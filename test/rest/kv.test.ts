@@ -231,3 +231,47 @@ describe("over a socket", () => {
     expect(passedOn.headers.get("content-type")).toBe("application/problem+json");
   });
 });
+
+describe("a transaction with a large answer", () => {
+  test("says the same as with a small one, and the store goes on beside it", async () => {
+    const value = (place: number): string => String.fromCharCode(97 + place).repeat(200_000);
+    for (let place = 0; place < 10; place++)
+      await store.ask("PUT", `/kv/large-txn/${place}`, { body: value(place) });
+    const answered = await store.ask("POST", "/txn", {
+      body: {
+        then: [
+          { get: { prefix: "large-txn/" } },
+          { put: { key: "large-txn-put", value: "x", prev: true } },
+          {
+            txn: {
+              compare: [{ key: "none", target: "exists", exists: true }],
+              else: [{ get: { key: "large-txn/3" } }],
+            },
+          },
+          { delete: { prefix: "large-txn/", prev: true } },
+          { delete: { prefix: "large-txn-none/", prev: true } },
+        ],
+      },
+    });
+    expect(answered.status).toBe(200);
+    expect(answered.headers["content-type"]).toBe("application/json");
+    const { json } = answered;
+    for (let place = 0; place < 10; place++) {
+      expect(at(json, "results", 0, "get", "keys", place, "value")).toBe(value(place));
+      expect(at(json, "results", 3, "delete", "prev", place, "value")).toBe(value(place));
+    }
+    expect(json).toMatchObject({
+      succeeded: true,
+      revision: expect.stringMatching(/^\d+$/),
+      results: [
+        { get: { count: "10", more: false } },
+        { put: { prev: null } },
+        {
+          txn: { succeeded: false, results: [{ get: { keys: [{ key: "large-txn/3", value: value(3) }] } }] },
+        },
+        { delete: { deleted: "10" } },
+        { delete: { deleted: "0", prev: [] } },
+      ],
+    });
+  });
+});

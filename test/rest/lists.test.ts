@@ -79,6 +79,15 @@ describe("lists", () => {
       [],
     ]);
     expect((await store.ask("GET", "/keys?sort=mod&limit=10000")).status).toBe(200);
+    const sorted = await store.ask("GET", "/keys?prefix=list/&sort=value&order=desc&limit=5");
+    const { keys } = sorted.json as { keys: { key: string; value: string }[] };
+    expect(keys.map(({ value }) => value)).toEqual(
+      keys
+        .map(({ value }) => value)
+        .toSorted()
+        .toReversed(),
+    );
+    for (const { key, value } of keys) expect((await store.ask("GET", `/kv/${key}`)).text).toBe(value);
   });
 
   test("lines end with the word that they are complete", async () => {

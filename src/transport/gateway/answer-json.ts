@@ -110,11 +110,14 @@ function emptyOf(desc: DescMessage): Message {
   return fromBinary(desc, new Uint8Array(0));
 }
 
-/** Where the values of a message field lie. */
+/** Values of a field: pairs of start and end in one chunk, or one value that reaches over several. */
+type Run =
+  { readonly bytes: Uint8Array; readonly spans: number[] } | { readonly parts: readonly Uint8Array[] };
+
+/** Where the values of a message field lie, in their order. */
 interface Places {
   readonly field: DescField;
-  /** For each chunk that has some: pairs of start and end in it. */
-  readonly runs: { readonly bytes: Uint8Array; readonly spans: number[] }[];
+  readonly runs: Run[];
 }
 
 /** Where everything lies in an encoded message. */
@@ -124,7 +127,7 @@ interface Index {
   readonly rest: readonly Uint8Array[];
 }
 
-/** Looks through chunks that each hold whole fields; undefined when one of them ends within a field. */
+/** Looks through chunks; undefined when one of them ends within a field that is no message. */
 function* indexOf(desc: DescMessage, chunks: readonly Uint8Array[]): Generator<string, Index | undefined> {
   const nested = new Map<number, Places>();
   for (const field of desc.fields) {
@@ -133,9 +136,14 @@ function* indexOf(desc: DescMessage, chunks: readonly Uint8Array[]): Generator<s
   }
   const rest: Uint8Array[] = [];
   let fields = 0;
-  for (const bytes of chunks) {
+  /** Bytes at the beginning of the next chunk that belong to the value before. */
+  let taken = 0;
+  for (let at = 0; at < chunks.length; at++) {
+    const bytes = chunks[at]!;
     const reader = new BinaryReader(bytes);
-    const spans = new Map<Places, number[]>();
+    reader.pos = taken;
+    taken = 0;
+    let last: { readonly places: Places; readonly spans: number[] } | undefined;
     while (reader.pos < reader.len) {
       const start = reader.pos;
       try {
@@ -146,13 +154,26 @@ function* indexOf(desc: DescMessage, chunks: readonly Uint8Array[]): Generator<s
           rest.push(bytes.subarray(start, reader.pos));
         } else {
           const length = reader.uint32();
-          let pairs = spans.get(places);
-          if (pairs === undefined) {
-            pairs = [];
-            spans.set(places, pairs);
-            places.runs.push({ bytes, spans: pairs });
+          const beyond = reader.pos + length - reader.len;
+          if (beyond > 0) {
+            const parts = [bytes.subarray(reader.pos)];
+            reader.pos = reader.len;
+            for (let left = beyond; left > 0;) {
+              const next = chunks[at + 1];
+              if (next === undefined) return undefined;
+              parts.push(next.subarray(0, left));
+              if (next.length > left) taken = left;
+              else at++;
+              left -= Math.min(left, next.length);
+            }
+            places.runs.push({ parts });
+            continue;
           }
-          pairs.push(reader.pos, reader.pos + length);
+          if (last?.places !== places) {
+            last = { places, spans: [] };
+            places.runs.push({ bytes, spans: last.spans });
+          }
+          last.spans.push(reader.pos, reader.pos + length);
           reader.pos += length;
         }
       } catch (error) {
@@ -180,23 +201,32 @@ function* encodedPieces(desc: DescMessage, chunks: readonly Uint8Array[]): Gener
   for (const { field, runs } of index.nested.values()) {
     const last = runs.at(-1);
     if (last === undefined) continue;
+    const lastParts =
+      "parts" in last ? last.parts : [last.bytes.subarray(last.spans.at(-2), last.spans.at(-1))];
     const name = `${opened ? "," : ""}${JSON.stringify(field.name)}:`;
     opened = true;
     if (field.fieldKind !== "list") {
       yield name;
-      yield* oneEncoded(field.message!, last.bytes.subarray(last.spans.at(-2), last.spans.at(-1)));
+      yield* oneEncoded(field.message!, lastParts);
       continue;
     }
     yield `${name}[`;
     let separator = "";
-    for (const { bytes, spans } of runs) {
+    for (const run of runs) {
+      if ("parts" in run) {
+        yield separator;
+        separator = ",";
+        yield* oneEncoded(field.message!, run.parts);
+        continue;
+      }
+      const { bytes, spans } = run;
       const keyValues = field.message === KeyValueSchema ? new KeyValueJson(bytes) : undefined;
       for (let i = 0; i < spans.length; i += 2) {
         yield separator;
         separator = ",";
         const text = keyValues?.text(spans[i]!, spans[i + 1]!);
         if (text !== undefined) yield text;
-        else yield* oneEncoded(field.message!, bytes.subarray(spans[i], spans[i + 1]));
+        else yield* oneEncoded(field.message!, [bytes.subarray(spans[i], spans[i + 1])]);
       }
     }
     yield "]";
@@ -204,8 +234,8 @@ function* encodedPieces(desc: DescMessage, chunks: readonly Uint8Array[]): Gener
   yield "}";
 }
 
-function* oneEncoded(desc: DescMessage, bytes: Uint8Array): Generator<string, void> {
+function* oneEncoded(desc: DescMessage, parts: readonly Uint8Array[]): Generator<string, void> {
   const hasMessages = desc.fields.some((field) => field.message !== undefined);
-  if (bytes.length > onePieceBytes && hasMessages) yield* encodedPieces(desc, [bytes]);
-  else yield whole(desc, fromBinary(desc, bytes));
+  if (hasMessages && bytesIn(parts) > onePieceBytes) yield* encodedPieces(desc, parts);
+  else yield whole(desc, fromBinary(desc, parts.length === 1 ? parts[0]! : Buffer.concat(parts)));
 }

@@ -20,7 +20,7 @@ export function metadataJson(kv: Omit<KeyValue, "$typeName" | "$unknown">): Reco
 }
 
 /** A key with its value. */
-export function keyValueJson(kv: KeyValue): Record<string, unknown> {
+export function keyValueJson(kv: Omit<KeyValue, "$typeName" | "$unknown">): Record<string, unknown> {
   return { ...metadataJson(kv), ...byteField("value", kv.value) };
 }
 

@@ -92,7 +92,7 @@ describe("the outcome of a failed write", () => {
     let asked = 0;
     const kv = {
       txnOpsMax: 128,
-      txn: () => {
+      txnResponse: () => {
         asked++;
         return noLeader();
       },

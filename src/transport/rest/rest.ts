@@ -188,7 +188,8 @@ export class RestApi {
         exchange.cancel();
         return { status: answer.status, headers: answer.headers };
       }
-      if (this.#streams >= (this.#options.streamsMax ?? streamsMaxDefault)) {
+      // What was written cannot be refused any more.
+      if (operation.write === "no" && this.#streams >= (this.#options.streamsMax ?? streamsMaxDefault)) {
         throw new Problem("too-many-requests", "Too many streams are open.");
       }
       exchange.streaming = true;

@@ -15,6 +15,7 @@ import {
   RangeStreamResponseSchema,
 } from "../../../proto/gen/etcd/rpc_pb";
 import { decodeAnswer } from "../../../service/backend";
+import type { KeyParts } from "../../../service/kv";
 import { type Answer, type BodyWriter, json, jsonHeaders, jsonText } from "../answer";
 import type { RestCall } from "../call";
 import { type Cursor, decodeCursor, encodeCursor } from "../cursor";
@@ -36,6 +37,8 @@ const sortedKeysMax = 10_000;
 const searchedKeysMax = 100_000;
 /** JSON is written in pieces of about this many characters. */
 const pieceCharacters = 32 * 1024;
+/** Where values are read one by one, other work is let in so often. */
+const pauseMs = 4;
 
 const query = {
   ...rangeParameters,
@@ -206,7 +209,7 @@ class ListWriter {
   }
 
   /** Resolves when more may follow; false when the client left. */
-  async add(kv: KeyValue): Promise<boolean> {
+  async add(kv: KeyParts): Promise<boolean> {
     const text = jsonText(this.plan.keysOnly ? metadataJson(kv) : keyValueJson(kv));
     this.#text += this.plan.lines ? `${text}\n` : `${this.written > 0 ? "," : ""}${text}`;
     this.written++;
@@ -307,6 +310,8 @@ async function listSorted(
         revision: pinned.revision,
         serializable: plan.base.serializable || plan.cursor === undefined,
         limit: BigInt(skipped + limit),
+        // Values come one by one as they are written: together they could be a gigabyte.
+        keysOnly: true,
         sortTarget,
         sortOrder: descending ? Order.DESCEND : Order.ASCEND,
       }),
@@ -319,10 +324,24 @@ async function listSorted(
     headers: listHeaders(plan, pinned),
     body: async (writer) => {
       const out = new ListWriter(writer, plan, pinned);
-      for (const kv of page) if (!(await out.add(kv))) return;
+      let sinceMs = performance.now();
+      for (const kv of page) {
+        if (!(await out.add(plan.keysOnly ? kv : await withValue(kv, pinned, services)))) return;
+        if (performance.now() - sinceMs < pauseMs) continue;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        sinceMs = performance.now();
+      }
       await out.end(found.more ? { lastKey: undefined, skipped: skipped + page.length } : undefined);
     },
   };
+}
+
+/** A listed key with its value at the list's revision; what was compacted meanwhile breaks the list off. */
+async function withValue({ key }: KeyValue, { revision }: Pinned, { kv }: RestServices): Promise<KeyParts> {
+  const request = create(RangeRequestSchema, { key, revision, serializable: true });
+  const found = (await kv.getKey(request)).kv;
+  if (found === undefined) throw new Error("a listed key is gone from its revision");
+  return found;
 }
 
 const deleteQuery = {

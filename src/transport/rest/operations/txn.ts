@@ -16,11 +16,10 @@ import {
   type TxnRequest,
   TxnRequestSchema,
   type TxnResponse,
-  TxnResponseSchema,
 } from "../../../proto/gen/etcd/rpc_pb";
 import { refuse } from "../../../errors";
-import { decodeAnswer } from "../../../service/backend";
-import { json } from "../answer";
+import { isLargeTxn } from "../../../service/encode-txn";
+import { type Answer, json, jsonHeaders, jsonText } from "../answer";
 import { optionalBytes, requiredBytes, requiredKey } from "../byte-fields";
 import { keyValueJson } from "../key-json";
 import { operation, type Operation } from "../operation";
@@ -29,6 +28,9 @@ import { rangeOf } from "../ranges";
 import { bytesProperties, Decimal, exactlyOne, HexIdIn, KeyValueShape, strict } from "../schemas";
 
 const int64Max = (1n << 63n) - 1n;
+/** A large answer is written in pieces of about this many characters, with a pause so often. */
+const pieceCharacters = 32 * 1024;
+const pieceMs = 4;
 
 const bounds = {
   ...bytesProperties("key", "One key"),
@@ -244,38 +246,97 @@ function resultOf(response: TxnResponse, request: TxnRequest): Record<string, un
   const branch = response.succeeded ? request.success : request.failure;
   return {
     succeeded: response.succeeded,
-    results: response.responses.map(({ response: answer }, at) => {
-      const asked = branch[at]?.request;
-      switch (answer.case) {
-        case "responseRange":
-          return {
-            get: { keys: listed(answer.value.kvs), count: answer.value.count, more: answer.value.more },
-          };
-        case "responsePut": {
-          const wanted = asked?.case === "requestPut" && asked.value.prevKv;
-          const { prevKv } = answer.value;
-          return { put: wanted ? { prev: prevKv === undefined ? null : keyValueJson(prevKv) } : {} };
-        }
-        case "responseDeleteRange": {
-          const wanted = asked?.case === "requestDeleteRange" && asked.value.prevKv;
-          return {
-            delete: {
-              deleted: answer.value.deleted,
-              ...(wanted ? { prev: listed(answer.value.prevKvs) } : {}),
-            },
-          };
-        }
-        case "responseTxn":
-          return {
-            txn: resultOf(
-              answer.value,
-              asked?.case === "requestTxn" ? asked.value : create(TxnRequestSchema),
-            ),
-          };
-        default:
-          return {};
+    results: response.responses.map(({ response: answer }, at) => oneResult(answer, branch[at]?.request)),
+  };
+}
+
+function oneResult(
+  answer: TxnResponse["responses"][number]["response"],
+  asked: RequestOp["request"] | undefined,
+): Record<string, unknown> {
+  switch (answer.case) {
+    case "responseRange":
+      return {
+        get: { keys: listed(answer.value.kvs), count: answer.value.count, more: answer.value.more },
+      };
+    case "responsePut": {
+      const wanted = asked?.case === "requestPut" && asked.value.prevKv;
+      const { prevKv } = answer.value;
+      return { put: wanted ? { prev: prevKv === undefined ? null : keyValueJson(prevKv) } : {} };
+    }
+    case "responseDeleteRange": {
+      const wanted = asked?.case === "requestDeleteRange" && asked.value.prevKv;
+      return {
+        delete: {
+          deleted: answer.value.deleted,
+          ...(wanted ? { prev: listed(answer.value.prevKvs) } : {}),
+        },
+      };
+    }
+    case "responseTxn":
+      return {
+        txn: resultOf(answer.value, asked?.case === "requestTxn" ? asked.value : create(TxnRequestSchema)),
+      };
+    default:
+      return {};
+  }
+}
+
+const revisionOf = ({ header }: TxnResponse): bigint => header?.revision ?? 0n;
+
+/** The same text as of {@link resultOf} in pieces, none of them larger than a key with its value makes it. */
+function* resultPieces(response: TxnResponse, request: TxnRequest, head: object): Generator<string> {
+  yield `${jsonText({ ...head, succeeded: response.succeeded }).slice(0, -1)},"results":[`;
+  const branch = response.succeeded ? request.success : request.failure;
+  for (const [at, { response: answer }] of response.responses.entries()) {
+    if (at > 0) yield ",";
+    const asked = branch[at]?.request;
+    if (answer.case === "responseRange") {
+      const { kvs, count, more } = answer.value;
+      yield '{"get":{"keys":[';
+      yield* listPieces(kvs);
+      yield `],${jsonText({ count, more }).slice(1)}}`;
+    } else if (answer.case === "responseTxn" && asked?.case === "requestTxn") {
+      yield '{"txn":';
+      yield* resultPieces(answer.value, asked.value, {});
+      yield "}";
+    } else if (
+      answer.case === "responseDeleteRange" &&
+      asked?.case === "requestDeleteRange" &&
+      asked.value.prevKv
+    ) {
+      yield `{"delete":{"deleted":"${answer.value.deleted}","prev":[`;
+      yield* listPieces(answer.value.prevKvs);
+      yield "]}}";
+    } else yield jsonText(oneResult(answer, asked));
+  }
+  yield "]}";
+}
+
+function* listPieces(kvs: readonly KeyValue[]): Generator<string> {
+  for (const [at, kv] of kvs.entries()) yield (at > 0 ? "," : "") + jsonText(keyValueJson(kv));
+}
+
+/** Megabytes of JSON, written with pauses and no faster than the client takes it. */
+function largeAnswer(response: TxnResponse, request: TxnRequest): Answer {
+  return {
+    status: 200,
+    headers: jsonHeaders,
+    async body(writer) {
+      let text = "";
+      let sinceMs = performance.now();
+      for (const piece of resultPieces(response, request, { revision: revisionOf(response) })) {
+        text += piece;
+        if (text.length < pieceCharacters) continue;
+        if (!writer.write(text)) await writer.drained();
+        text = "";
+        if (writer.over) return;
+        if (performance.now() - sinceMs < pieceMs) continue;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        sinceMs = performance.now();
       }
-    }),
+      writer.write(text);
+    },
   };
 }
 
@@ -310,8 +371,9 @@ export const txnOperations: readonly Operation[] = [
     ],
     async handle(request, { kv }) {
       const txn = txnOf(request.body as TxnJson, kv.txnOpsMax);
-      const response = decodeAnswer(TxnResponseSchema, await kv.txn(txn, request.call(KV.method.txn)));
-      return json(200, { revision: response.header?.revision ?? 0n, ...resultOf(response, txn) });
+      const response = await kv.txnResponse(txn, request.call(KV.method.txn));
+      if (isLargeTxn(response)) return largeAnswer(response, txn);
+      return json(200, { revision: revisionOf(response), ...resultOf(response, txn) });
     },
   }),
 ];
