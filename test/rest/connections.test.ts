@@ -89,6 +89,30 @@ describe("requests that are sent ahead", () => {
   });
 });
 
+describe("requests that are turned away", () => {
+  test("hear of it in a problem document, and writes that nothing was written", async () => {
+    const ask = async (method: string, head: string): Promise<unknown> => {
+      const text = await raw(
+        `${method} /api/v1/kv/away HTTP/1.1\r\n${head}Content-Length: 0\r\nConnection: close\r\n\r\n`,
+      );
+      expect(text.toLowerCase()).toContain("content-type: application/problem+json");
+      return JSON.parse(text.slice(text.indexOf("\r\n\r\n") + 4)) as unknown;
+    };
+    const unknown = await ask("PUT", "Host: rebound.example\r\n");
+    expect(unknown).toMatchObject({ status: 421, outcome: "not-applied" });
+    expect(unknown).toMatchObject({ detail: expect.stringContaining("rebound.example") });
+    expect(unknown).toMatchObject({ fix: expect.stringContaining("--host-whitelist") });
+    const page = await ask("DELETE", "Host: localhost\r\nOrigin: https://elsewhere.example\r\n");
+    expect(page).toMatchObject({ status: 403, outcome: "not-applied" });
+    expect(await ask("PUT", "Host: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n")).toMatchObject({
+      status: 403,
+      outcome: "not-applied",
+    });
+    expect(await ask("POST", "Host: localhost\r\n")).toMatchObject({ status: 405, outcome: "not-applied" });
+    expect(await ask("GET", "Host: rebound.example\r\n")).not.toHaveProperty("outcome");
+  });
+});
+
 describe("odd requests", () => {
   test("a HEAD of an endless answer ends", async () => {
     const { hub } = store.server.member;

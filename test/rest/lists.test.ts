@@ -66,6 +66,14 @@ describe("lists", () => {
     expect((await store.ask("GET", "/keys?cursor=AAAA")).status).toBe(400);
   });
 
+  test("pages go on behind keys of many kilobytes", async () => {
+    const long = (digit: number): string => `long/${"k".repeat(20_000)}${digit}`;
+    const bodies = [1, 2, 3].map((digit) => ({ put: { key: long(digit), value: "v" } }));
+    expect((await store.ask("POST", "/txn", { body: { then: bodies } })).status).toBe(200);
+    expect((await pages("/keys?prefix=long/&limit=1&keysOnly")).flat()).toEqual([1, 2, 3].map(long));
+    await store.ask("DELETE", "/keys?prefix=long/");
+  });
+
   test("sorted lists and searches page too", async () => {
     expect((await pages("/keys?prefix=list/&limit=7&order=desc&keysOnly")).flat()).toEqual(
       Array.from({ length: 25 }, (_, i) => `list/${String(24 - i).padStart(2, "0")}`),

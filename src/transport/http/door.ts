@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import type { Logger } from "../../log";
 import type { Metrics } from "../../metrics/metrics";
 import type { Gateway } from "../gateway/gateway";
-import { BrowserAccess } from "./access";
+import { BrowserAccess, type Denial } from "./access";
 import { KeyLane, type LaneHandler } from "../http1/key-lane";
 import { checksOf, HealthChecks, textReply, type CheckType, type Reply } from "./checks";
 import { type ConnectionTimeouts, timeoutsDefault } from "./connection-deadlines";
@@ -42,6 +42,8 @@ export interface RestHandler {
   /** Whether a request with this raw target is its business. */
   owns(target: string): boolean;
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Tells a browser's page that it is turned away, in this handler's own form. Absent: as text. */
+  turnAway?(request: IncomingMessage, response: ServerResponse, denial: Denial): Promise<void>;
 }
 
 const headerBytesMax = 64 * 1024;
@@ -150,6 +152,11 @@ export function createHttpDoor(options: HttpDoorOptions): KeyLane | Server {
     }
     const denial = access.denial(request.method ?? "", request.headers, encrypted);
     if (denial !== undefined) {
+      if (options.rest?.turnAway !== undefined && options.rest.owns(request.url ?? "")) {
+        metrics.keelson.httpRequests.of("none", String(denial.status)).inc();
+        void options.rest.turnAway(request, response, denial);
+        return;
+      }
       request.resume();
       reply(response, textReply(denial.status, denial.text), "none");
       return;

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { assert } from "../../assert";
 import { whenWritable } from "../gateway/write";
+import type { Denial } from "../http/access";
 import type { RestHandler } from "../http/door";
 import type { LaneAnswer, LaneHandler, LaneRequest } from "../http1/key-lane";
 import type { AdminAccess } from "./admin-access";
@@ -111,6 +112,17 @@ export class RestDoor implements RestHandler, BodyBudget {
   async handle(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const request = new NodeRequest(message, response, this);
     await send(message, response, await this.#answer(request));
+  }
+
+  async turnAway(message: IncomingMessage, response: ServerResponse, denial: Denial): Promise<void> {
+    const [detail = "", ...fix] = denial.text.split("\n").filter((line) => line !== "");
+    const problem = new Problem(denial.status === 421 ? "misdirected" : "forbidden", detail, {
+      fix: fix.join(" ").replace(/\s+/g, " "),
+    });
+    const answer = await this.api.ask(new NodeRequest(message, response, this), () => {
+      throw problem;
+    });
+    await send(message, response, answer);
   }
 
   #answer(request: NodeRequest): Promise<Answer> | Answer {

@@ -54,6 +54,7 @@ const commonProblems: readonly ProblemKind[] = [
   "bad-request",
   "unauthorized",
   "forbidden",
+  "misdirected",
   "too-many-requests",
   "internal",
   "unavailable",

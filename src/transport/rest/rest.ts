@@ -46,6 +46,10 @@ interface Routing {
   operation: Operation | undefined;
 }
 
+function onlyReads({ method }: PlainRequest): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
 export class RestApi {
   readonly #options: RestOptions;
   readonly #app: { fetch(request: Request): Response | Promise<Response> };
@@ -105,7 +109,7 @@ export class RestApi {
         throw new Problem("not-found", "This is no path of the API.");
       }
       const path = target.path.slice(basePath.length);
-      if (path === documentPath && (plain.method === "GET" || plain.method === "HEAD")) {
+      if (path === documentPath && onlyReads(plain)) {
         return {
           status: 200,
           headers: { ...jsonHeaders, "x-request-id": requestId },
@@ -120,7 +124,9 @@ export class RestApi {
       const answer = await this.#run(operation, exchange);
       return { ...answer, headers: { ...answer.headers, "x-request-id": requestId } };
     } catch (error) {
-      return this.#problemAnswer(error, requestId, operation);
+      // Whoever is refused before it is known what they want may have wanted to write.
+      const writes = operation === undefined ? !onlyReads(plain) : operation.write !== "no";
+      return this.#problemAnswer(error, requestId, operation, writes);
     } finally {
       // What streams, or waits for something to happen, lasts as long as its client wants.
       if (operation !== undefined && exchange?.streaming === false && !exchange.endless) {
@@ -230,7 +236,12 @@ export class RestApi {
     };
   }
 
-  #problemAnswer(error: unknown, requestId: string, operation: Operation | undefined): Answer {
+  #problemAnswer(
+    error: unknown,
+    requestId: string,
+    operation: Operation | undefined,
+    writes: boolean,
+  ): Answer {
     let problem: Problem;
     if (error instanceof Problem) problem = error;
     else if (error instanceof StoreError) problem = problemOf(error);
@@ -248,7 +259,7 @@ export class RestApi {
       const oldestRevision = String(Math.max(1, this.#options.services.store.compactedRevision));
       problem = new Problem("compacted", problem.message, { ...problem.details, more: { oldestRevision } });
     }
-    const document = problemDocument(problem, requestId, operation !== undefined && operation.write !== "no");
+    const document = problemDocument(problem, requestId, writes);
     return {
       status: problem.status,
       headers: { ...problemHeaders(problem), "x-request-id": requestId },

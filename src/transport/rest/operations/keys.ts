@@ -47,7 +47,7 @@ const query = {
   ),
   contains64: base64Parameter("The same in base64url."),
   limit: integer("Keys of one page; 1,000 as JSON, all as NDJSON.", 1, pageKeysMax),
-  cursor: word("Where the page before ended.", "^[A-Za-z0-9_-]{1,8192}$", "MQ"),
+  cursor: word("Where the page before ended.", "^[A-Za-z0-9_-]{1,49152}$", "MQ"),
   keysOnly: flag("Leave values out."),
   countOnly: flag("Answer with the number of keys alone."),
   sort: choice(["key", "version", "create", "mod", "value"], "Order by this; by value up to 10,000 keys."),
