@@ -528,11 +528,9 @@ describe("calls with a stream of answers", () => {
     // What the kernel's buffers of both sides take, and no more.
     expect(sent * 10_000).toBeLessThan(32 * 1024 * 1024);
     socket.resume();
-    await settle(100);
-    expect(watchSends).toBeGreaterThan(sent);
+    while (watchSends <= sent) await settle(10);
     socket.destroy();
-    await settle(50);
-    expect(door.gateway.counts().calls).toBe(0);
+    while (door.gateway.counts().calls > 0) await settle(10);
   });
 
   test("stopping ends streams as unavailable and lets no call begin", async () => {

@@ -1,5 +1,6 @@
 /** Writes of several steps: what a client is told when a later one fails. */
 import { describe, expect, test } from "bun:test";
+import { InvariantError } from "../../assert";
 import { refuse, StoreError } from "../../errors";
 import { CapturingLogger } from "../../log";
 import { Jobs } from "../../service/jobs";
@@ -121,5 +122,49 @@ describe("the outcome of a failed write", () => {
     ];
     const maintenance = { alarm: () => (++asked < 3 ? Promise.resolve({ alarms }) : noLeader()) };
     expect((await ask({ maintenance }, "DELETE", "/alarms/nospace")).document.outcome).toBe("unknown");
+  });
+});
+
+describe("a stream that breaks off", () => {
+  const listing = (failure: Error): object => ({
+    kv: {
+      range: () => Promise.resolve({ header, count: 2n, kvs: [] }),
+      rangeStream: async (stream: { send(message: object): boolean }) => {
+        stream.send({
+          rangeResponse: { kvs: [{ key: Buffer.from("a"), value: Buffer.from("b"), lease: 0n }] },
+        });
+        await Promise.resolve();
+        throw failure;
+      },
+    },
+  });
+  const streamed = async (failure: Error): Promise<{ logged: number; fatal: number; failed: boolean }> => {
+    const log = new CapturingLogger();
+    let fatal = 0;
+    const api = new RestApi({
+      services: listing(failure) as RestServices,
+      log,
+      onFatal: () => void fatal++,
+    });
+    const { body } = await api.ask({
+      method: "GET",
+      target: "/api/v1/keys",
+      header: () => undefined,
+      readBody: () => Buffer.alloc(0),
+      onClose() {},
+    });
+    if (typeof body !== "function") throw new Error("the list is not streamed");
+    const writer = { write: () => true, drained: () => Promise.resolve(), over: false };
+    const failed = await body(writer).then(
+      () => false,
+      () => true,
+    );
+    return { logged: log.lines.length, fatal, failed };
+  };
+
+  test("says why in the log, and ends the process when an invariant is broken", async () => {
+    expect(await streamed(new Error("a file is gone"))).toEqual({ logged: 1, fatal: 0, failed: true });
+    expect(await streamed(new InvariantError("impossible"))).toEqual({ logged: 1, fatal: 1, failed: true });
+    expect(await streamed(refuse("compacted"))).toEqual({ logged: 0, fatal: 0, failed: true });
   });
 });

@@ -199,7 +199,7 @@ export class RestApi {
         throw new Problem("too-many-requests", "Too many streams are open.");
       }
       exchange.streaming = true;
-      return this.#counted(answer, exchange);
+      return this.#counted(answer, exchange, operation);
     } finally {
       if (!exchange.streaming) this.#open.delete(exchange);
     }
@@ -213,7 +213,7 @@ export class RestApi {
   }
 
   /** A streamed answer is in the books until its body has ended. */
-  #counted(answer: Answer, exchange: Exchange): Answer {
+  #counted(answer: Answer, exchange: Exchange, operation: Operation): Answer {
     const body = answer.body as Exclude<Answer["body"], string | Uint8Array | undefined>;
     this.#streams++;
     let ended = false;
@@ -229,6 +229,11 @@ export class RestApi {
       body: async (writer) => {
         try {
           await body(writer);
+        } catch (error) {
+          // The client sees a broken connection; what broke it must not be lost.
+          if (!(error instanceof StoreError || error instanceof Problem))
+            this.#unexpected(error, operation, exchange.requestId);
+          throw error;
         } finally {
           end();
         }
@@ -246,13 +251,7 @@ export class RestApi {
     if (error instanceof Problem) problem = error;
     else if (error instanceof StoreError) problem = problemOf(error);
     else {
-      const unexpected = error instanceof Error ? error : new Error(String(error));
-      this.#options.log.error("a REST request failed unexpectedly", {
-        operation: operation?.id,
-        requestId,
-        error: unexpected,
-      });
-      if (unexpected instanceof InvariantError) this.#options.onFatal?.(unexpected);
+      this.#unexpected(error, operation, requestId);
       problem = new Problem("internal", "The server met a fault of its own.");
     }
     if (problem.kind === "compacted" && problem.details.more?.["oldestRevision"] === undefined) {
@@ -267,6 +266,16 @@ export class RestApi {
         typeof field === "bigint" ? field.toString() : field,
       ),
     };
+  }
+
+  #unexpected(error: unknown, operation: Operation | undefined, requestId: string): void {
+    const unexpected = error instanceof Error ? error : new Error(String(error));
+    this.#options.log.error("a REST request failed unexpectedly", {
+      operation: operation?.id,
+      requestId,
+      error: unexpected,
+    });
+    if (unexpected instanceof InvariantError) this.#options.onFatal?.(unexpected);
   }
 
   /** Ends streams and refuses what comes. Resolves when nothing is open any more. */
