@@ -7,11 +7,11 @@ import { Gate } from "./gate";
 
 export type { ListedKey, ListedPrefix, ListedRow, ListingQuery } from "../state/mvcc/listing";
 
-/** Keys that one slice looks at, a millisecond or two. */
-const sliceVisitsMax = 2_000;
+/** Keys that one slice looks at, a millisecond or two: between slices a busy member does a turn's work. */
+const sliceVisitsMax = 8_000;
 /** Keys that one page may look at, and the time that it may take, before it says how far it came. */
 const pageVisitsMax = 100_000;
-const pageMs = 30;
+const pageMs = 20;
 /** A page looks at so many keys however long that takes. */
 const pageVisitsMin = 15_000;
 /** Pages that are put together at the same time; more wait. */

@@ -7,7 +7,6 @@ import {
   MemberRemoveRequestSchema,
 } from "../../../proto/gen/etcd/rpc_pb";
 import type { ClusterView, MemberView } from "../../../service/cluster-status";
-import type { PlannedChange } from "../../../service/overview";
 import { hex16 } from "../../rest/key-json";
 import { Problem } from "../../rest/problem";
 import { NoticeBox, Panel, Section } from "../components/boxes";
@@ -35,6 +34,7 @@ function Confirmed({
   action,
   effect,
   danger,
+  refused,
   verb,
   back,
   commands,
@@ -44,6 +44,8 @@ function Confirmed({
   readonly action: string;
   readonly effect: Child;
   readonly danger?: boolean;
+  /** The leader would say no: the button is there, and does not ask to be pressed. */
+  readonly refused?: boolean;
   readonly verb: string;
   readonly back: string;
   readonly commands: readonly Command[];
@@ -55,7 +57,9 @@ function Confirmed({
       <Form request={request} action={action}>
         {children}
         <div class="actions">
-          <Button kind={danger === true ? "danger" : "primary"}>{verb}</Button>
+          <Button kind={refused === true ? "secondary" : danger === true ? "danger" : "primary"}>
+            {verb}
+          </Button>
           <LinkButton kind="quiet" href={back}>
             Leave it as it is
           </LinkButton>
@@ -232,6 +236,7 @@ async function addContent(request: PageRequest): Promise<PageContent> {
               action="/members/add"
               verb={voter ? "Add voter" : "Add learner"}
               back="/ui/members"
+              refused={preview.refusal !== undefined}
               effect={<QuorumChange preview={preview} view={view} />}
               commands={[
                 {
@@ -310,10 +315,6 @@ const doAddMember: Action = {
   },
 };
 
-async function effectOf({ services }: PageRequest, view: ClusterView, change: PlannedChange): Promise<Html> {
-  return <QuorumChange preview={await services.overview.preview(change)} view={view} />;
-}
-
 const promoteMember: Page = {
   path: "/members/:id/promote",
   section: "members",
@@ -322,6 +323,7 @@ const promoteMember: Page = {
     const shown = memberOf(view, request.path["id"]);
     const name = nameOf(shown);
     const lag = shown.lagEntries;
+    const preview = await request.services.overview.preview({ kind: "promote", id: idOf(shown) });
     return {
       title: `Promote ${name}`,
       trail: [...trail, { text: name, href: `/ui/members/${shown.id}` }],
@@ -330,6 +332,7 @@ const promoteMember: Page = {
           request={request}
           action={`/members/${shown.id}/promote`}
           verb={`Promote ${name}`}
+          refused={preview.refusal !== undefined}
           back={`/ui/members/${shown.id}`}
           commands={[
             { tool: "curl", text: `curl -X POST ${request.origin}/api/v1/members/${shown.id}/promote` },
@@ -346,7 +349,7 @@ const promoteMember: Page = {
                   <p>The leader refuses the promotion until it is in step, and nothing changes then.</p>
                 </NoticeBox>
               )}
-              {await effectOf(request, view, { kind: "promote", id: idOf(shown) })}
+              <QuorumChange preview={preview} view={view} />
             </>
           }
         />
@@ -374,6 +377,7 @@ async function removeContent(request: PageRequest, problem?: string): Promise<Pa
   const view = request.services.status.view();
   const shown = memberOf(view, request.path["id"]);
   const name = nameOf(shown);
+  const preview = await request.services.overview.preview({ kind: "remove", id: idOf(shown) });
   return {
     title: `Remove ${name}`,
     trail: [...trail, { text: name, href: `/ui/members/${shown.id}` }],
@@ -384,6 +388,7 @@ async function removeContent(request: PageRequest, problem?: string): Promise<Pa
         action={`/members/${shown.id}/remove`}
         verb={`Remove ${name}`}
         danger
+        refused={preview.refusal !== undefined}
         back={`/ui/members/${shown.id}`}
         commands={[
           { tool: "curl", text: `curl -X DELETE ${request.origin}/api/v1/members/${shown.id}` },
@@ -401,7 +406,7 @@ async function removeContent(request: PageRequest, problem?: string): Promise<Pa
               <p>{`${name} leads: it hands over first, and there is an election.`}</p>
             )}
             {shown.id === view.self && <p>This page comes from it: go on at another member afterwards.</p>}
-            {await effectOf(request, view, { kind: "remove", id: idOf(shown) })}
+            <QuorumChange preview={preview} view={view} />
           </>
         }
       >
