@@ -87,6 +87,7 @@ export function createWebSocketDoor(options: WebSocketDoorOptions): Server {
 }
 
 function decline(socket: Duplex, status: number, text: string): void {
+  setTimeout(() => socket.destroy(), closingMs).unref();
   socket.end(
     `HTTP/1.1 ${status} Declined\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n${text}\n`,
   );

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import { SeededRng } from "../../rng";
 import { runDoor, type RunningDoor } from "../http/door-fixture";
 import type { HttpDoorOptions, RestHandler } from "../http/door";
@@ -262,6 +263,25 @@ describe("clients that hold or flood", () => {
     expect(performance.now() - beganMs).toBeLessThan(3_000);
     expect([head, body]).toEqual(["", ""]);
     expect(silent).toStartWith("HTTP/1.1 200 ");
+  });
+
+  test("an answered connection whose client does not close its side is let go", async () => {
+    const socket = connect({ port: short.port, host: "127.0.0.1", allowHalfOpen: true });
+    let text = "";
+    const client = { gone: false };
+    socket.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
+    socket.on("error", () => (client.gone = true));
+    socket.write(get(close));
+    const begunMs = performance.now();
+    // What is sent to a connection that is gone is answered with a reset.
+    while (!client.gone && performance.now() - begunMs < 4_000) {
+      await Bun.sleep(50);
+      if (text.includes('"method"') && !socket.destroyed) socket.write("x");
+    }
+    expect(essence(text).statuses).toEqual(["200"]);
+    expect(client.gone).toBe(true);
+    expect(performance.now() - begunMs).toBeGreaterThan(200);
+    socket.destroy();
   });
 
   test("a client that asks and does not read is not answered without end", async () => {

@@ -194,15 +194,23 @@ class LaneConnection {
     this.#busy = false;
     if (close) {
       this.#forget();
-      this.socket.on("error", () => this.socket.destroy());
-      this.socket.end(bytes);
-      // What is still sent is not read, or the connection's end would be a reset.
-      this.socket.resume();
+      this.#hangUp(bytes);
       return;
     }
     this.#blocked = !this.socket.write(bytes);
     this.lane.deadlines.set(this.socket, this.lane.options.timeouts.idleMs);
     if (!this.#blocked) this.#goOn();
+  }
+
+  /** Sends the last bytes. A client that does not close its side holds the connection only so long. */
+  #hangUp(bytes: Uint8Array): void {
+    const { lane, socket } = this;
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => lane.deadlines.forget(socket));
+    lane.deadlines.set(socket, lane.options.timeouts.idleMs);
+    socket.end(bytes);
+    // What is still sent is not read, or the connection's end would be a reset.
+    socket.resume();
   }
 
   #drained(): void {
