@@ -55,6 +55,20 @@ export class Camera {
     await page.setViewportSize({ width: 1_440, height: 900 });
   }
 
+  /** One picture of what a window of this height shows. */
+  async picture(
+    name: string,
+    page: Page,
+    height: number,
+    colorScheme: (typeof themes)[number],
+  ): Promise<void> {
+    await page.setViewportSize({ width: 1_440, height });
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    await page.locator("#connection[data-state=live]").waitFor();
+    await page.screenshot({ path: join(this.directory, `${name}.png`) });
+    this.taken++;
+  }
+
   /** Goes to each address and takes it. */
   async visit(page: Page, origin: string, addresses: Readonly<Record<string, string>>): Promise<void> {
     for (const [name, path] of Object.entries(addresses)) {

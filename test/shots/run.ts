@@ -3,17 +3,20 @@
  *
  *     bun test/shots/run.ts DIRECTORY [PART-OF-A-NAME...]
  *
- * Each state is NAME.WIDTH.THEME.png; names begin with the scene that they are from.
+ * Each state is NAME.WIDTH.THEME.png; names begin with the scene that they are from. The README's pictures:
+ *
+ *     bun test/shots/run.ts web/docs/images readme
  */
 import { Camera } from "./camera";
 import { TestBrowser } from "../console/browser";
-import { scenes } from "./scenes";
+import { readme, scenes } from "./scenes";
 
 const [directory = "shots", ...only] = process.argv.slice(2);
 const browser = await TestBrowser.launch();
 const camera = new Camera(browser, directory, only);
 let failed = 0;
-for (const [name, scene] of Object.entries(scenes)) {
+const wanted = only.join() === "readme" ? { readme } : scenes;
+for (const [name, scene] of Object.entries(wanted)) {
   if (only.length > 0 && !only.some((part) => part.startsWith(name) || name.startsWith(part))) continue;
   try {
     await scene(camera);

@@ -547,6 +547,32 @@ async function huge(camera: Camera): Promise<void> {
   });
 }
 
+/** The README's three pictures. */
+export async function readme(camera: Camera): Promise<void> {
+  await withCluster({ size: 3, name: (at) => `n${at + 1}` }, async (cluster, client) => {
+    await fill(client);
+    const origin = cluster.members[0]!.clientUrl;
+    const beat = (): void => void putAll(client, [["services/heartbeat", new Date().toISOString()]]);
+    const writing = setInterval(beat, 40);
+    const page = await camera.browser.page([origin]);
+    try {
+      await page.goto(`${origin}/ui/snapshots`);
+      await submit(page, "Take a snapshot");
+      await page.waitForSelector("text=Done");
+      await Bun.sleep(75_000);
+      await page.goto(`${origin}/ui/`);
+      await camera.picture("overview", page, 1_000, "light");
+      await page.goto(`${origin}/ui/keys?open=${coded("services/")}&open=${coded("services/api/")}`);
+      await camera.picture("keys", page, 900, "dark");
+      await page.goto(`${origin}/ui/key?k=config/web.json`);
+      await camera.picture("key", page, 1_000, "light");
+    } finally {
+      clearInterval(writing);
+      await page.context().close();
+    }
+  });
+}
+
 export const scenes: Readonly<Record<string, (camera: Camera) => Promise<void>>> = {
   three,
   one,

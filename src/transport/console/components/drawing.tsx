@@ -147,9 +147,12 @@ function Lane({
   const gap = gapOf(member, frame);
   const nodeX = lineX - gap;
   const late = (member.lagMs ?? 0) >= lagWarningMs;
+  // One that was never started fails nobody.
+  const expected = !answers && member.name === "";
+  const silent = !answers && !expected && member.silentMs !== undefined;
   const classes = [
     "lane",
-    answers ? "" : member.silentMs === undefined ? "asking" : "silent",
+    expected ? "ghost" : silent ? "silent" : "",
     late ? "late" : "",
     member.learner ? "learner" : "",
     led ? "" : "unled",
@@ -166,10 +169,10 @@ function Lane({
     <g class={classes}>
       <path class="link" d={linkPath(frame, hubY, y, nodeX - 6)} />
       {gap > 0 && <line class="gap" x1={nodeX + 6} x2={lineX} y1={y} y2={y} />}
-      {answers || member.silentMs === undefined ? (
-        <circle class="node" cx={nodeX} cy={y} r="6" />
-      ) : (
+      {silent ? (
         <path class="cross" d={`M${nodeX - 5} ${y - 5}l10 10m0-10l-10 10`} />
+      ) : (
+        <circle class="node" cx={nodeX} cy={y} r="6" />
       )}
       <text class="name" x={bendX + 20} y={y - 8}>
         {name}
@@ -177,11 +180,7 @@ function Lane({
           {more.filter((one) => one !== undefined).join(" · ")}
         </tspan>
       </text>
-      <text
-        class={late || (!answers && member.silentMs !== undefined) ? "lag strong" : "lag"}
-        x={lineX + 14}
-        y={y + 4}
-      >
+      <text class={late || silent ? "lag strong" : "lag"} x={lineX + 14} y={y + 4}>
         {lagText(member, answers)}
       </text>
     </g>

@@ -130,7 +130,7 @@ function pathOf(values: readonly (number | null)[], y: (value: number) => number
     }
     const text = y(value).toFixed(1);
     // A point between two gaps is a line of no length, which a round end makes visible.
-    path += drawing ? `L${at} ${text}` : `M${at} ${text}${values[at + 1] === null ? "h0" : ""}`;
+    path += drawing ? `L${at} ${text}` : `M${at} ${text}${(values[at + 1] ?? null) === null ? "h0" : ""}`;
     drawing = true;
   });
   return path;

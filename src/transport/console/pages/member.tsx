@@ -163,6 +163,11 @@ function startCommand(
 
 const unknown = <span class="unknown">not known</span>;
 
+/** A figure, muted when it is of a member that has fallen silent since. */
+function aged(shown: MemberView, content: Child): Child {
+  return isFresh(shown) ? content : <span class="old">{content}</span>;
+}
+
 function Replication({
   member: shown,
   view,
@@ -179,7 +184,7 @@ function Replication({
   const figure = (id: string, label: string, content: Child, still = false): Html => (
     <Fact label={label}>
       <Live id={id} still={still}>
-        {content}
+        {aged(shown, content)}
       </Live>
     </Fact>
   );
@@ -257,11 +262,12 @@ function lagWords(shown: MemberView): Child {
   return (shown.lagMs ?? 0) >= 5_000 ? <State tone="warn">{text}</State> : text;
 }
 
-function Machine({ member: { status, skewMs } }: { readonly member: MemberView }): Html {
+function Machine({ member: shown }: { readonly member: MemberView }): Html {
+  const { status, skewMs } = shown;
   const figure = (id: string, label: string, content: Child, still = false): Html => (
     <Fact label={label}>
       <Live id={id} still={still}>
-        {status === undefined ? unknown : content}
+        {status === undefined ? unknown : aged(shown, content)}
       </Live>
     </Fact>
   );

@@ -158,7 +158,12 @@ function RoundTrips({ view }: { readonly view: ClusterView }): Html {
   ];
   return (
     <Section title="Round trips">
-      <Table caption="Round trips between the members" columns={columns} rows={view.members} />
+      <Table
+        caption="Round trips between the members"
+        class="narrow-table trips"
+        columns={columns}
+        rows={view.members}
+      />
     </Section>
   );
 }

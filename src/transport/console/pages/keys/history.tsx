@@ -177,7 +177,9 @@ function columnsOf(
       headContent: <span class="unseen">Restore</span>,
       cell: (kv) =>
         kv.version === 0n || !fresh || kv.modRevision === newest.modRevision ? undefined : (
-          <a href={keyHref(key, "/restore", { rev: kv.modRevision })}>Restore</a>
+          <span class="row-actions">
+            <a href={keyHref(key, "/restore", { rev: kv.modRevision })}>Restore</a>
+          </span>
         ),
     },
   ];

@@ -96,7 +96,7 @@ export const keys: Page = {
               <Table
                 caption={place.prefix.length === 0 ? "Keys" : `Keys below ${plainLine(place.prefix, 60)}`}
                 class="keys"
-                columns={columnsOf(request, place, off)}
+                columns={columnsOf(request, place, off, lines)}
                 rows={lines}
                 rowId={(line) =>
                   line.kind === "prefix" ? idOf(fromBinaryString(line.row.prefix)) : undefined
@@ -249,22 +249,28 @@ function Head({
         {count === undefined ? "" : `${plural(count, "key")} · `}
         {place.find.length > 0 ? "search" : place.delimiter.length === 0 ? "flat list" : "by level"}
       </p>
-      <div class="actions">
-        <LinkButton href={address("/ui/keys/export", { ...more, ...at(place) })} kind="quiet" icon="download">
-          Export
-        </LinkButton>
-        <LinkButton href={address("/ui/keys/copy", more)} kind="quiet" icon="copy" reason={off}>
-          Copy
-        </LinkButton>
-        <LinkButton
-          href={address("/ui/keys/delete", whole ? { prefix: "" } : more)}
-          kind="quiet"
-          icon="trash-2"
-          reason={off}
-        >
-          {whole ? "Delete all" : "Delete prefix"}
-        </LinkButton>
-      </div>
+      {count !== 0 && (
+        <div class="actions">
+          <LinkButton
+            href={address("/ui/keys/export", { ...more, ...at(place) })}
+            kind="quiet"
+            icon="download"
+          >
+            Export
+          </LinkButton>
+          <LinkButton href={address("/ui/keys/copy", more)} kind="quiet" icon="copy" reason={off}>
+            Copy
+          </LinkButton>
+          <LinkButton
+            href={address("/ui/keys/delete", whole ? { prefix: "" } : more)}
+            kind="quiet"
+            icon="trash-2"
+            reason={off}
+          >
+            {whole ? "Delete all" : "Delete prefix"}
+          </LinkButton>
+        </div>
+      )}
     </div>
   );
 }
@@ -309,9 +315,13 @@ function hrefOf(line: Line, place: KeysPlace): string {
 const at = ({ revision }: KeysPlace): { readonly rev?: number } =>
   revision === undefined ? {} : { rev: revision };
 
-function columnsOf(request: PageRequest, place: KeysPlace, off: string | undefined): Column<Line>[] {
+function columnsOf(
+  request: PageRequest,
+  place: KeysPlace,
+  off: string | undefined,
+  lines: readonly Line[],
+): Column<Line>[] {
   const { services, nowMs } = request;
-  const flat = place.delimiter.length === 0;
   const choose: Column<Line> = {
     head: "Choose",
     headContent: <span class="unseen">Choose</span>,
@@ -336,7 +346,7 @@ function columnsOf(request: PageRequest, place: KeysPlace, off: string | undefin
   return [
     ...(off === undefined ? [choose] : []),
     { head: "Key", names: true, cell: (line) => nameCell(line, place) },
-    ...(flat
+    ...(!lines.some(({ kind }) => kind === "prefix")
       ? []
       : [
           {
