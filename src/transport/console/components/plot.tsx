@@ -94,7 +94,10 @@ export function Plot(input: PlotInput): Html {
               <line class="election" x1={at} x2={at} y1={height - 10} y2={height} />
             ))}
             {lines.map(({ name, colour, values }) => (
-              <path class={`line member-${colour}`} d={pathOf(values, y)} data-name={name} />
+              <>
+                <path class={`line member-${colour}`} d={pathOf(values, y)} data-name={name} />
+                <path class={`dots member-${colour}`} d={lonePoints(values, y)} />
+              </>
             ))}
           </svg>
           <span class="crosshair" hidden></span>
@@ -124,16 +127,20 @@ function pathOf(values: readonly (number | null)[], y: (value: number) => number
   let path = "";
   let drawing = false;
   values.forEach((value, at) => {
-    if (value === null) {
-      drawing = false;
-      return;
-    }
-    const text = y(value).toFixed(1);
-    // A point between two gaps is a line of no length, which a round end makes visible.
-    path += drawing ? `L${at} ${text}` : `M${at} ${text}${(values[at + 1] ?? null) === null ? "h0" : ""}`;
-    drawing = true;
+    if (value !== null) path += `${drawing ? "L" : "M"}${at} ${y(value).toFixed(1)}`;
+    drawing = value !== null;
   });
   return path;
+}
+
+/** Points between two gaps, which no line leads to: lines of no length, which a round end makes visible. */
+function lonePoints(values: readonly (number | null)[], y: (value: number) => number): string {
+  const known = (at: number): boolean => (values[at] ?? null) !== null;
+  return values
+    .map((value, at) =>
+      value === null || known(at - 1) || known(at + 1) ? "" : `M${at} ${y(value).toFixed(1)}h0`,
+    )
+    .join("");
 }
 
 /** Labels at the ends of lines, moved apart. */

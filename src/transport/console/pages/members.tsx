@@ -116,7 +116,7 @@ function QuorumWords({ view }: { readonly view: ClusterView }): Html {
         {plural(voters.length, "voter")}
         {learners > 0 && `, ${plural(learners, "learner")}`}
       </p>
-      <p class="muted">{`${answering} of ${voters.length} answer, ${quorum} are needed to write.`}</p>
+      <p class="muted">{`${answering} of ${voters.length} ${voters.length === 1 ? "answers" : "answer"}, ${quorum} ${quorum === 1 ? "is" : "are"} needed to write.`}</p>
       {answering < voters.length && (
         <p>
           <State tone={answering < quorum ? "bad" : "warn"}>
@@ -242,7 +242,7 @@ function columnsOf(view: ClusterView): readonly Column<MemberView>[] {
       cell: ({ id, learner }) => (
         <span class="row-actions">
           {learner && <a href={`/ui/members/${id}/promote`}>Promote</a>}
-          <a href={`/ui/members/${id}/remove`}>Remove</a>
+          {view.members.length > 1 && <a href={`/ui/members/${id}/remove`}>Remove</a>}
         </span>
       ),
     },
