@@ -561,11 +561,11 @@ export async function readme(camera: Camera): Promise<void> {
       await page.waitForSelector("text=Done");
       await Bun.sleep(75_000);
       await page.goto(`${origin}/ui/`);
-      await camera.picture("overview", page, 1_000, "light");
+      await camera.picture("overview", page, 840, "light");
       await page.goto(`${origin}/ui/keys?open=${coded("services/")}&open=${coded("services/api/")}`);
       await camera.picture("keys", page, 900, "dark");
       await page.goto(`${origin}/ui/key?k=config/web.json`);
-      await camera.picture("key", page, 1_000, "light");
+      await camera.picture("key", page, 840, "light");
     } finally {
       clearInterval(writing);
       await page.context().close();
