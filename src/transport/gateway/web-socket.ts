@@ -158,13 +158,15 @@ function serve(
   const body = new MessageBody(headers);
   const answer = new LineMessages(socket);
   const reader = new FrameReader(requestBytesMax * jsonExpansionMax);
-  let waits = 0;
+  const full = new Set<Duplex>();
   /** The client is not read before this has been drained. */
   const waitFor = (receiver: Duplex): void => {
-    waits++;
+    if (full.has(receiver)) return;
+    full.add(receiver);
     socket.pause();
     receiver.once("drain", () => {
-      if (--waits === 0) socket.resume();
+      full.delete(receiver);
+      if (full.size === 0) socket.resume();
     });
   };
   /** Nothing that is still sent counts, and nobody waits for its end. */
