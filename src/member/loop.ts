@@ -253,7 +253,8 @@ export class ConsensusLoop {
       if (outcome !== "done") break;
       appliedIndex = entry.index;
       this.#queueHead++;
-      outOfTime = (this.#queueHead & 15) === 0 && this.#clock.monotonicMs() - startedAtMs >= applySliceMs;
+      // Some entries take a thousand times as long as others, so each one is followed by a look (40 ns).
+      outOfTime = this.#clock.monotonicMs() - startedAtMs >= applySliceMs;
     }
     if (appliedIndex > 0) {
       this.#raft.appliedTo(appliedIndex);
