@@ -57,6 +57,10 @@ export class ConnectionDeadlines {
   }
 }
 
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}
+
 /** Watches all connections of a server. Answers what is to be called when a request begins to be looked at. */
 export function watchConnections(
   server: Server,
@@ -71,7 +75,8 @@ export function watchConnections(
   return (request, response) => {
     const { socket } = request;
     if (!deadlines.has(socket)) return;
-    deadlines.set(socket, bodyIsStream(request) ? Infinity : timeouts.bodyMs);
+    // The end of a body that is not there is told only to those who read it, and nobody does.
+    deadlines.set(socket, !hasBody(request) || bodyIsStream(request) ? Infinity : timeouts.bodyMs);
     let answered = false;
     request.on("end", () => {
       if (!answered && deadlines.has(socket)) deadlines.set(socket, Infinity);

@@ -307,3 +307,39 @@ describe("requests to switch protocols", () => {
     expect(webSocket).toStartWith("HTTP/1.1 501 ");
   });
 });
+
+test("an answer may take longer than a body, a body that does not come may not", async () => {
+  const door = await runDoor(
+    {},
+    {
+      timeouts: { headersMs: 250, idleMs: 250, bodyMs: 250 },
+      rest: {
+        owns: () => true,
+        async handle(request, response) {
+          try {
+            if (request.method === "POST") for await (const _piece of request);
+          } catch {
+            return;
+          }
+          response.writeHead(200);
+          for (let round = 0; round < 10; round++) {
+            await Bun.sleep(100);
+            response.write("more ");
+          }
+          response.end("done");
+        },
+      },
+    },
+  );
+  const ask = (head: string, body = ""): Promise<string> =>
+    door.raw(`${head} /a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${body}`);
+  const [without, withBody, withHalf] = await Promise.all([
+    ask("GET", "\r\n"),
+    ask("POST", "Content-Length: 2\r\n\r\nab"),
+    ask("POST", "Content-Length: 2\r\n\r\na"),
+  ]);
+  expect(without).toContain("done");
+  expect(withBody).toContain("done");
+  expect(withHalf).toBe("");
+  await door.close();
+});
