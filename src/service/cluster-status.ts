@@ -185,18 +185,20 @@ export class ClusterStatus {
     };
   }
 
-  /** Asks members whose figures are older than a second, and waits a moment for those that answered last time. */
-  async refresh(): Promise<void> {
+  /**
+   * Asks members whose figures are older than a second, and waits a moment for those of them that answered last time
+   * and whose figures are older than `patienceMs`.
+   */
+  async refresh(patienceMs = askEveryMs): Promise<void> {
     const nowMs = this.#clock.monotonicMs();
-    const others = this.#others();
-    const old = others.filter(
-      (id) => nowMs - (this.#heard.get(id)?.atMs ?? Number.NEGATIVE_INFINITY) > askEveryMs,
-    );
-    if (old.length === 0) return;
-    const awaited = old.map((id) => {
-      const answered = this.#ask(id);
-      return this.#silentSince.has(id) ? undefined : answered;
-    });
+    const ageMs = (id: MemberId): number => nowMs - (this.#heard.get(id)?.atMs ?? Number.NEGATIVE_INFINITY);
+    const awaited = this.#others()
+      .filter((id) => ageMs(id) > askEveryMs)
+      .flatMap((id) => {
+        const answered = this.#ask(id);
+        return ageMs(id) <= patienceMs || this.#silentSince.has(id) ? [] : [answered];
+      });
+    if (awaited.length === 0) return;
     let cancel: () => void = () => {};
     const late = new Promise<void>((resolve) => {
       cancel = this.#clock.after(refreshWaitMs, resolve);

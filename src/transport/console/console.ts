@@ -38,6 +38,9 @@ import { themeCookie } from "./theme";
 
 export const consolePath = "/ui";
 const bodyBytesMaxDefault = 2 * 1024 * 1024;
+/** Pages that show of the cluster only the verdict above them, which may be made from figures of three seconds ago. */
+const besideFigures: ReadonlySet<Section> = new Set(["keys", "help", "kit"]);
+const stripPatienceMs = 2_000;
 
 export interface ConsoleOptions {
   readonly services: ConsoleServices;
@@ -180,7 +183,8 @@ export class Console implements RestHandler {
       }
       const request = this.#request(visit, found.parameters);
       // Figures are of now, not of when somebody looked last; a member that is silent is not waited for.
-      await this.#options.services.status.refresh();
+      const { status } = this.#options.services;
+      await status.refresh(besideFigures.has(found.row.section) ? stripPatienceMs : undefined);
       return this.#page(visit, request, found.row, await found.row.render(request));
     } catch (error) {
       return this.#failed(visit, error);
