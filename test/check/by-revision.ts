@@ -4,18 +4,11 @@
  * their calls. If the walk through that order finds no contradiction it is a witness; if it does, no other order
  * exists. Cost: sorting.
  */
+import { toBinaryString } from "../../src/bytes";
 import type { RevisionChanges } from "../../src/state/types";
 import { answerOf, differenceText, requestText, revisionOf, timelineText } from "./describe";
 import { type History, type Operation, outcomeUnknown, type Verdict } from "./history";
-import {
-  binary,
-  Evaluation,
-  KvTimeline,
-  type KvVersion,
-  txnChanged,
-  versionText,
-  WouldRefuse,
-} from "./kv-state";
+import { Evaluation, KvTimeline, type KvVersion, txnChanged, versionText, WouldRefuse } from "./kv-state";
 
 export interface RevisionCheckOptions {
   /** Compactions that no client of the history asked for (automatic ones), and the earliest time of each. */
@@ -94,17 +87,19 @@ const changesText = (changes: readonly KvVersion[]): string =>
 /** Keys that a write may touch; undefined when it deletes a range, whose keys depend on the state. */
 function writtenKeys(operation: Operation): ReadonlySet<string> | undefined {
   const keys = new Set<string>();
-  if (operation.kind === "put") return keys.add(binary(operation.request.key));
+  if (operation.kind === "put") return keys.add(toBinaryString(operation.request.key));
   if (operation.kind === "deleteRange") {
-    return operation.request.rangeEnd.length > 0 ? undefined : keys.add(binary(operation.request.key));
+    return operation.request.rangeEnd.length > 0
+      ? undefined
+      : keys.add(toBinaryString(operation.request.key));
   }
   if (operation.kind !== "txn") return keys;
   const visit = (txn: typeof operation.request): boolean =>
     [...txn.success, ...txn.failure].every(({ request: op }) => {
-      if (op.case === "requestPut") keys.add(binary(op.value.key));
+      if (op.case === "requestPut") keys.add(toBinaryString(op.value.key));
       else if (op.case === "requestDeleteRange") {
         if (op.value.rangeEnd.length > 0) return false;
-        keys.add(binary(op.value.key));
+        keys.add(toBinaryString(op.value.key));
       } else if (op.case === "requestTxn") return visit(op.value);
       return true;
     });

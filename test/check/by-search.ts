@@ -3,7 +3,8 @@
  * Wing and Gong's algorithm with Lowe's memory of the places already visited. Exponential at worst, so histories are
  * kept short and split first (by key, by lease), and the search gives up after a number of steps.
  */
-import { binary, Evaluation, type KvTimeline, versionText, WouldRefuse } from "./kv-state";
+import { toBinaryString } from "../../src/bytes";
+import { Evaluation, type KvTimeline, versionText, WouldRefuse } from "./kv-state";
 import { answerOf, operationText, revisionOf } from "./describe";
 import { type Operation, outcomeUnknown } from "./history";
 
@@ -211,23 +212,23 @@ export const registerModel: SequentialModel<Register> = {
     const after = (value: string): Register => ({ value, version: state.version + 1 });
     switch (operation.kind) {
       case "put":
-        return [after(binary(operation.request.value))];
+        return [after(toBinaryString(operation.request.value))];
       case "range": {
         if (operation.outcome.kind !== "replied") return [state];
         const [kv] = operation.outcome.reply.kvs;
         const same =
           kv === undefined
             ? state.version === 0
-            : Number(kv.version) === state.version && binary(kv.value) === state.value;
+            : Number(kv.version) === state.version && toBinaryString(kv.value) === state.value;
         return same ? [state] : [];
       }
       case "txn": {
         const given = operation.request.compare[0]?.targetUnion;
         const put = operation.request.success[0]?.request;
         if (given?.case !== "value" || put?.case !== "requestPut") return [];
-        const holds = state.version > 0 && state.value === binary(given.value);
+        const holds = state.version > 0 && state.value === toBinaryString(given.value);
         if (operation.outcome.kind === "replied" && operation.outcome.reply.succeeded !== holds) return [];
-        return [holds ? after(binary(put.value.value)) : state];
+        return [holds ? after(toBinaryString(put.value.value)) : state];
       }
       default:
         return [state];
@@ -237,8 +238,8 @@ export const registerModel: SequentialModel<Register> = {
 
 /** The one key that an operation of the register workload speaks of. */
 export function registerKey(operation: Operation): string | undefined {
-  if (operation.kind === "put" || operation.kind === "range") return binary(operation.request.key);
+  if (operation.kind === "put" || operation.kind === "range") return toBinaryString(operation.request.key);
   if (operation.kind !== "txn") return undefined;
   const [compare] = operation.request.compare;
-  return compare === undefined ? undefined : binary(compare.key);
+  return compare === undefined ? undefined : toBinaryString(compare.key);
 }

@@ -1,7 +1,8 @@
 /** Operations as short lines of text, and a picture of those around a clash. */
+import { toBinaryString } from "../../src/bytes";
 import type { Compare, RequestOp } from "../../src/proto/gen/etcd/rpc_pb";
 import type { Operation } from "./history";
-import { answerText, binary } from "./kv-state";
+import { answerText } from "./kv-state";
 
 const textMax = 160;
 
@@ -11,13 +12,13 @@ function cut(text: string): string {
 }
 
 function rangeOf(key: Uint8Array, end: Uint8Array): string {
-  return end.length === 0 ? binary(key) : `${binary(key)}..${binary(end)}`;
+  return end.length === 0 ? toBinaryString(key) : `${toBinaryString(key)}..${toBinaryString(end)}`;
 }
 
 function opText({ request: op }: RequestOp): string {
   switch (op.case) {
     case "requestPut":
-      return `put ${binary(op.value.key)}=${binary(op.value.value)}`;
+      return `put ${toBinaryString(op.value.key)}=${toBinaryString(op.value.value)}`;
     case "requestRange":
       return `get ${rangeOf(op.value.key, op.value.rangeEnd)}`;
     case "requestDeleteRange":
@@ -30,8 +31,9 @@ function opText({ request: op }: RequestOp): string {
 }
 
 function compareText({ key, target, result, targetUnion }: Compare): string {
-  const value = targetUnion.value instanceof Uint8Array ? binary(targetUnion.value) : targetUnion.value;
-  return `${["version", "create", "mod", "value", "lease"][target]}(${binary(key)})${["=", ">", "<", "!="][result]}${String(value)}`;
+  const value =
+    targetUnion.value instanceof Uint8Array ? toBinaryString(targetUnion.value) : targetUnion.value;
+  return `${["version", "create", "mod", "value", "lease"][target]}(${toBinaryString(key)})${["=", ">", "<", "!="][result]}${String(value)}`;
 }
 
 /** What was asked. */
@@ -43,7 +45,7 @@ export function requestText(operation: Operation): string {
     }
     case "put": {
       const { key, value, lease } = operation.request;
-      return `put ${binary(key)}=${binary(value)}${lease === 0n ? "" : ` under ${lease}`}`;
+      return `put ${toBinaryString(key)}=${toBinaryString(value)}${lease === 0n ? "" : ` under ${lease}`}`;
     }
     case "deleteRange":
       return `delete ${rangeOf(operation.request.key, operation.request.rangeEnd)}`;

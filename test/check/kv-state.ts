@@ -1,14 +1,12 @@
 /**
  * What etcd's KV answers, given the list of all changes: the state of any revision, and one request evaluated on it.
- * Fast enough for histories of a hundred thousand requests; `kv-state.test.ts` holds it against `test/model`, which is
- * slow and obvious.
+ * Fast enough for histories of a hundred thousand requests; `by-revision.test.ts` holds it against the random
+ * histories of `test/model`, which is slow and obvious.
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type KeyValue, KeyValueSchema } from "../../src/proto/gen/etcd/kv_pb";
 import {
   type Compare,
-  Compare_CompareResult as Result,
-  Compare_CompareTarget as Target,
   type DeleteRangeRequest,
   type DeleteRangeResponse,
   type PutRequest,
@@ -20,7 +18,9 @@ import {
   type TxnRequest,
   type TxnResponse,
 } from "../../src/proto/gen/etcd/rpc_pb";
+import { toBinaryString } from "../../src/bytes";
 import type { RevisionChanges } from "../../src/state/types";
+import { compareHolds, sortRank, within } from "../model/rules";
 
 /** One version of a key; a tombstone has version 0. Keys and values are binary strings. */
 export interface KvVersion {
@@ -30,11 +30,6 @@ export interface KvVersion {
   readonly version: number;
   readonly value: string;
   readonly lease: bigint;
-}
-
-/** A binary string of bytes: equal bytes, equal strings, and the same order. */
-export function binary(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
 }
 
 /** A version as text, every field of it; equal exactly when the wire's messages are. */
@@ -47,22 +42,16 @@ export function versionText(version: KvVersion, keysOnly = false): string {
 
 export function versionOf(kv: KeyValue): KvVersion {
   return {
-    key: binary(kv.key),
+    key: toBinaryString(kv.key),
     mod: Number(kv.modRevision),
     create: Number(kv.createRevision),
     version: Number(kv.version),
-    value: binary(kv.value),
+    value: toBinaryString(kv.value),
     lease: kv.lease,
   };
 }
 
 const kvText = (kv: KeyValue): string => versionText(versionOf(kv));
-
-/** True when `key` lies in etcd's [start, end): one key when `end` is empty, "\0" means without end. */
-export function within(key: string, start: string, end: string): boolean {
-  if (end === "") return key === start;
-  return key >= start && (end === "\0" || key < end);
-}
 
 function lowerBound<Item>(sorted: readonly Item[], isBefore: (item: Item) => boolean): number {
   let low = 0;
@@ -178,7 +167,7 @@ export class Evaluation {
   range(request: RangeRequest): string {
     const asked = Number(request.revision);
     if (asked > this.base) throw new WouldRefuse("future revision");
-    const [start, end] = [binary(request.key), binary(request.rangeEnd)];
+    const [start, end] = [toBinaryString(request.key), toBinaryString(request.rangeEnd)];
     const all = asked > 0 ? this.timeline.live(start, end, asked) : this.#live(start, end);
     if (request.countOnly) return rangeText([], all.length, false);
     const bounds = {
@@ -196,7 +185,7 @@ export class Evaluation {
     if (request.sortOrder !== Order.NONE || request.sortTarget !== SortTarget.KEY) {
       const direction = request.sortOrder === Order.DESCEND ? -1 : 1;
       found = found.toSorted((a, b) => {
-        const [x, y] = [sortRank(a, request.sortTarget), sortRank(b, request.sortTarget)];
+        const [x, y] = [sortRank(a, a.mod, request.sortTarget), sortRank(b, b.mod, request.sortTarget)];
         return x === y ? 0 : x < y ? -direction : direction;
       });
     }
@@ -210,7 +199,7 @@ export class Evaluation {
   }
 
   put(request: PutRequest): string {
-    const key = binary(request.key);
+    const key = toBinaryString(request.key);
     const previous = this.#at(key);
     if ((request.ignoreValue || request.ignoreLease) && previous === undefined)
       throw new WouldRefuse("key not found");
@@ -220,14 +209,14 @@ export class Evaluation {
       mod,
       create: previous?.create ?? mod,
       version: (previous?.version ?? 0) + 1,
-      value: request.ignoreValue ? previous!.value : binary(request.value),
+      value: request.ignoreValue ? previous!.value : toBinaryString(request.value),
       lease: request.ignoreLease ? previous!.lease : request.lease,
     });
     return putText(request.prevKv && previous !== undefined ? versionText(previous) : undefined);
   }
 
   deleteRange(request: DeleteRangeRequest): string {
-    const gone = this.#live(binary(request.key), binary(request.rangeEnd));
+    const gone = this.#live(toBinaryString(request.key), toBinaryString(request.rangeEnd));
     for (const { key } of gone) {
       this.#write({ key, mod: this.base + 1, create: 0, version: 0, value: "", lease: 0n });
     }
@@ -267,57 +256,15 @@ export class Evaluation {
   }
 
   #holds(compare: Compare): boolean {
-    const found = this.timeline.live(binary(compare.key), binary(compare.rangeEnd), this.base);
-    if (found.length > 0) return found.every((version) => holds(compare, version));
-    if (compare.target === Target.VALUE) return false;
-    return holds(compare, { key: "", mod: 0, create: 0, version: 0, value: "", lease: 0n });
-  }
-}
-
-function sortRank(version: KvVersion, target: SortTarget): number | string {
-  switch (target) {
-    case SortTarget.VERSION:
-      return version.version;
-    case SortTarget.CREATE:
-      return version.create;
-    case SortTarget.MOD:
-      return version.mod;
-    case SortTarget.VALUE:
-      return version.value;
-    default:
-      return version.key;
-  }
-}
-
-function sides(
-  { target, targetUnion: given }: Compare,
-  version: KvVersion,
-): readonly [bigint | string, bigint | string] {
-  switch (target) {
-    case Target.VALUE:
-      return [version.value, given.case === "value" ? binary(given.value) : ""];
-    case Target.CREATE:
-      return [BigInt(version.create), given.case === "createRevision" ? given.value : 0n];
-    case Target.MOD:
-      return [BigInt(version.mod), given.case === "modRevision" ? given.value : 0n];
-    case Target.LEASE:
-      return [version.lease, given.case === "lease" ? given.value : 0n];
-    default:
-      return [BigInt(version.version), given.case === "version" ? given.value : 0n];
-  }
-}
-
-function holds(compare: Compare, version: KvVersion): boolean {
-  const [left, right] = sides(compare, version);
-  switch (compare.result) {
-    case Result.EQUAL:
-      return left === right;
-    case Result.NOT_EQUAL:
-      return left !== right;
-    case Result.GREATER:
-      return left > right;
-    default:
-      return left < right;
+    const found = this.timeline.live(
+      toBinaryString(compare.key),
+      toBinaryString(compare.rangeEnd),
+      this.base,
+    );
+    return compareHolds(
+      compare,
+      found.map((version) => ({ version, mod: version.mod })),
+    );
   }
 }
 

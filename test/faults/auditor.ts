@@ -2,11 +2,11 @@
  * The list of all changes, as every member tells it: one watch of everything on each, straight to the member and not
  * through the network of the faults, taken up again wherever it broke. Members must tell the same.
  */
+import { toBinaryString } from "../../src/bytes";
 import { toBinary } from "@bufbuild/protobuf";
 import { KeyValueSchema } from "../../src/proto/gen/etcd/kv_pb";
 import { Watch, type WatchResponse } from "../../src/proto/gen/etcd/rpc_pb";
 import type { Change, RevisionChanges } from "../../src/state/types";
-import { binary } from "../check/kv-state";
 import type { Sighting } from "../check/leases";
 import { GrpcClient } from "../tools/grpc-client";
 import type { Endpoint } from "./recorder";
@@ -74,7 +74,7 @@ export class Auditor {
       revisions.set(revision, changes);
       changes.push({
         type: type === 0 ? "put" : "delete",
-        key: binary(kv.key),
+        key: toBinaryString(kv.key),
         revision,
         sub: changes.length,
         created: type === 0 && kv.version === 1n,

@@ -1,4 +1,5 @@
 /** What clients do to the store while faults come and go. Every value is unique, so that its origin can be told. */
+import { toBinaryString } from "../../src/bytes";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
   Compare_CompareResult as Result,
@@ -8,7 +9,6 @@ import {
   type RequestOpSchema,
 } from "../../src/proto/gen/etcd/rpc_pb";
 import type { SeededRng } from "../../src/rng";
-import { binary } from "../check/kv-state";
 import { type Recorder, RecordingClient } from "./recorder";
 
 export const utf8 = (text: string): Uint8Array<ArrayBuffer> => Uint8Array.from(Buffer.from(text));
@@ -54,7 +54,7 @@ async function register(traffic: Traffic): Promise<void> {
     let answer: unknown;
     if (draw === 0) {
       const range = await client.call("range", { key });
-      last = range?.kvs[0] === undefined ? last : binary(range.kvs[0].value);
+      last = range?.kvs[0] === undefined ? last : toBinaryString(range.kvs[0].value);
       answer = range;
     } else if (draw === 1) answer = await client.call("put", { key, value });
     else {
@@ -236,10 +236,10 @@ async function listPods(
     });
     if (page === undefined || traffic.stopped) return;
     if (revision === 0n) revision = page.header?.revision ?? 0n;
-    for (const kv of page.kvs) known.set(binary(kv.key), kv.modRevision);
+    for (const kv of page.kvs) known.set(toBinaryString(kv.key), kv.modRevision);
     const last = page.kvs.at(-1);
     if (!page.more || last === undefined) return;
-    key = `${binary(last.key)}\0`;
+    key = `${toBinaryString(last.key)}\0`;
     await traffic.think();
   }
 }

@@ -7,16 +7,14 @@ import { toBinaryString } from "../../src/bytes";
 import type { RefusalName } from "../../src/errors";
 import {
   type Compare,
-  Compare_CompareResult as Result,
-  Compare_CompareTarget as Target,
   type PutRequest,
   type RangeRequest,
   RangeRequest_SortOrder as Order,
-  RangeRequest_SortTarget as SortTarget,
   type RequestOp,
   type TxnRequest,
 } from "../../src/proto/gen/etcd/rpc_pb";
 import type { Command } from "../../src/proto/gen/keelson/command_pb";
+import { compareHolds, sortRank, within } from "./rules";
 
 /** One version of a key; a tombstone has version 0. */
 export interface ModelVersion {
@@ -208,22 +206,8 @@ export class KvModel {
         (maxCreateRevision === 0n || created <= maxCreateRevision),
     );
     const direction = request.sortOrder === Order.DESCEND ? -1 : 1;
-    const rank = (version: ModelVersion): number | string => {
-      switch (request.sortTarget) {
-        case SortTarget.VERSION:
-          return version.version;
-        case SortTarget.CREATE:
-          return version.create;
-        case SortTarget.MOD:
-          return version.main;
-        case SortTarget.VALUE:
-          return version.value;
-        default:
-          return version.key;
-      }
-    };
     found = found.toSorted((a, b) => {
-      const [x, y] = [rank(a), rank(b)];
+      const [x, y] = [sortRank(a, a.main, request.sortTarget), sortRank(b, b.main, request.sortTarget)];
       return x === y ? 0 : x < y ? -direction : direction;
     });
     const more = limit > 0 && found.length > limit;
@@ -341,11 +325,10 @@ export class KvModel {
 
   #holds(compare: Compare): boolean {
     const found = this.live(text(compare.key), text(compare.rangeEnd), this.revision);
-    if (found.length === 0) {
-      if (compare.target === Target.VALUE) return false;
-      return holds(compare, { key: "", main: 0, sub: 0, create: 0, version: 0, value: "", lease: 0n });
-    }
-    return found.every((version) => holds(compare, version));
+    return compareHolds(
+      compare,
+      found.map((version) => ({ version, mod: version.main })),
+    );
   }
 
   #run(request: TxnRequest, branches: Map<TxnRequest, boolean>): ModelTxn {
@@ -371,41 +354,5 @@ export class KvModel {
       default:
         throw new Error("an op without a request is refused before it gets here");
     }
-  }
-}
-
-function within(key: string, low: string, end: string): boolean {
-  if (end === "") return key === low;
-  return key >= low && (end === "\0" || key < end);
-}
-
-function holds({ target, result, targetUnion: given }: Compare, version: ModelVersion): boolean {
-  let left: bigint | string = 0n;
-  let right: bigint | string = 0n;
-  if (target === Target.VALUE) {
-    left = version.value;
-    right = given.case === "value" ? text(given.value) : "";
-  } else if (target === Target.VERSION) {
-    left = BigInt(version.version);
-    right = given.case === "version" ? given.value : 0n;
-  } else if (target === Target.CREATE) {
-    left = BigInt(version.create);
-    right = given.case === "createRevision" ? given.value : 0n;
-  } else if (target === Target.MOD) {
-    left = BigInt(version.main);
-    right = given.case === "modRevision" ? given.value : 0n;
-  } else if (target === Target.LEASE) {
-    left = version.lease;
-    right = given.case === "lease" ? given.value : 0n;
-  }
-  switch (result) {
-    case Result.EQUAL:
-      return left === right;
-    case Result.NOT_EQUAL:
-      return left !== right;
-    case Result.GREATER:
-      return left > right;
-    default:
-      return left < right;
   }
 }
