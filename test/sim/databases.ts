@@ -34,6 +34,8 @@ export interface SimulatedJobsOptions {
   readonly holding?: () => boolean;
   /** Lets virtual time pass: as long as a job in a Worker takes. */
   readonly pause: () => Promise<void>;
+  /** Lets the time of a checkpoint's last pass go by, during which nothing is applied; absent: it takes none. */
+  readonly hold?: () => Promise<void>;
 }
 
 /** All databases of one simulated disk; outlives the crashes of the member that uses them. */
@@ -113,8 +115,9 @@ export class SimulatedDatabases {
   startDatabaseJobs(path: string, state: StateMachine, options: SimulatedJobsOptions): DatabaseJobs {
     let coveredIndex = state.flushedIndex;
     let closed = false;
+    let holding = false;
     const disk = this.#disk;
-    const { pause } = options;
+    const { pause, hold } = options;
     const image = (): Uint8Array => {
       const { database } = this.#entries.get(path) ?? {};
       if (closed || database === undefined) throw new DatabaseJobError("the member stops");
@@ -128,7 +131,7 @@ export class SimulatedDatabases {
         return coveredIndex;
       },
       get holding() {
-        return options.holding?.() ?? false;
+        return holding || (options.holding?.() ?? false);
       },
       walBytes: 0,
       checkpoint: async () => {
@@ -136,8 +139,20 @@ export class SimulatedDatabases {
         if (closed || entry === undefined) return coveredIndex;
         flush();
         if (state.flushable) return coveredIndex;
-        entry.checkpoint = image();
-        coveredIndex = state.flushedIndex;
+        const [flushed, checkpoint] = [state.flushedIndex, image()];
+        if (hold !== undefined) {
+          holding = true;
+          state.holdTransactions(true);
+          try {
+            await hold();
+          } finally {
+            state.holdTransactions(false);
+            holding = false;
+          }
+          if (closed) return coveredIndex;
+        }
+        entry.checkpoint = checkpoint;
+        coveredIndex = flushed;
         return coveredIndex;
       },
       async takeSnapshotFile(target) {

@@ -247,7 +247,16 @@ export class Faults {
     };
     const order = shuffled(ids, rng);
     const oneWay = rng.below(4) === 0;
-    const shapes = ["isolate", "leader", "halves", "coins", "bridge", "ring", "one-way leader"] as const;
+    const shapes = [
+      "isolate",
+      "leader",
+      "halves",
+      "coins",
+      "bridge",
+      "ring",
+      "one-way leader",
+      "succession",
+    ] as const;
     const shape = shapes[rng.below(shapes.length)]!;
     const separate = (group: ReadonlySet<MemberId>): void => {
       for (const a of group) for (const b of ids) if (!group.has(b)) cut(a, b, oneWay);
@@ -284,6 +293,10 @@ export class Faults {
       case "one-way leader":
         for (const b of ids)
           if (b !== leader) cut(rng.below(2) === 0 ? leader : b, rng.below(2) === 0 ? b : leader, true);
+        break;
+      case "succession":
+        separate(new Set([leader]));
+        this.#succeed(leader);
     }
     this.#count(`partition: ${shape}`);
     trace(undefined, `partition: ${shape}${oneWay ? ", one way" : ""}`);
@@ -294,10 +307,63 @@ export class Faults {
     });
   }
 
+  /**
+   * A leader that was cut off comes back with entries that nobody else has, just as its successor is lost with the
+   * few that it had time for: the third leader's log is shorter than the first one's, and another (paper, figure 8).
+   */
+  #succeed(first: MemberId): void {
+    const { links, rng, trace } = this.#context;
+    this.#after(20, 21, () => {
+      const second = this.#context.leader()?.id;
+      if (!this.#partitioned) return;
+      if (second === undefined || second === first) return this.#succeed(first);
+      this.#after(0, [20, 100, 500][rng.below(3)]!, () => {
+        if (!this.#partitioned) return;
+        trace(undefined, "the first leader is back, the second one is cut off");
+        this.#count("partition: succession, second leader");
+        links.heal();
+        this.#cutOff(second);
+      });
+    });
+  }
+
+  #cutOff(id: MemberId): void {
+    const { links } = this.#context;
+    for (const host of this.#context.hosts()) {
+      if (host.id === undefined || host.id === id) continue;
+      links.cut(id, host.id);
+      links.cut(host.id, id);
+    }
+  }
+
+  /** Some member learns of the change late, and the leader is lost before it does (R10). */
+  #disturbChange(): void {
+    const { links, rng, trace } = this.#context;
+    const late = this.#pick(this.#running());
+    if (late !== undefined && !this.#slow.has(late)) {
+      this.#slow.set(late, [100, 500, 3_000][rng.below(3)]!);
+      this.#after(500, 3_000, () => this.#slow.delete(late));
+    }
+    this.#after(1, 300, () => {
+      const leader = this.#context.leader()?.id;
+      if (leader === undefined || this.#partitioned) return;
+      this.#count("membership: the leader is lost");
+      trace(undefined, "the leader is cut off");
+      this.#partitioned = true;
+      this.#cutOff(leader);
+      this.#after(200, 4_000, () => {
+        if (!this.#partitioned) return;
+        this.#partitioned = false;
+        links.heal();
+      });
+    });
+  }
+
   #changeMembership(): void {
     const { rng } = this.#context;
     const via = this.#pick(this.#running());
     if (via === undefined) return;
+    if (rng.below(3) === 0) this.#disturbChange();
     const voters = this.#context.voters();
     const learners = this.#context.learners();
     const { length: known } = this.#context.hosts();

@@ -200,6 +200,11 @@ export class SimulatedHost {
       startDatabaseJobs: (path, state) =>
         this.databases.startDatabaseJobs(path, state, {
           pause: () => new Promise((resolve) => memberClock.after(1 + this.#rng.below(20), resolve)),
+          // Its pages are synced: as slow as the disk is now.
+          hold: () =>
+            this.#rng.below(2) === 0
+              ? Promise.resolve()
+              : new Promise((resolve) => memberClock.after(2 * this.options.syncMs(), resolve)),
         }),
     };
   }

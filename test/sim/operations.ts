@@ -1,7 +1,7 @@
 /** Requests of clients, drawn from a seed, and what is checked about each answer (level 1 of the linearizability check). */
 import { create } from "@bufbuild/protobuf";
 import { StoreError } from "../../src/errors";
-import type { LogIndex, Revision } from "../../src/ids";
+import type { LeaseId, LogIndex, Revision } from "../../src/ids";
 import {
   CompactionRequestSchema,
   Compare_CompareResult as Result,
@@ -85,6 +85,8 @@ export interface OperationContext {
   readonly leases: LeaseJudge;
   readonly recorder: Recorder | undefined;
   readonly now: () => number;
+  /** A client was told that a lease is revoked. */
+  readonly revoked: (id: LeaseId) => void;
 }
 
 const call: Call = {
@@ -209,16 +211,10 @@ export class Operations {
         const request = create(LeaseRevokeRequestSchema, { ID: id });
         this.#note(operation, "leaseRevoke", request);
         operation.description = `revoke ${id}`;
-        return this.#write(operation, lease.leaseRevoke(request), () => {});
+        return this.#write(operation, lease.leaseRevoke(request), () => this.#context.revoked(id));
       }
       case "leaseKeepAlive": {
-        const { leases } = this.#context;
-        const id = leases.some(rng);
-        operation.description = `keep ${id}`;
-        return this.#answered(operation, renewOnce(lease, id, call), (ttlSeconds) => {
-          if (ttlSeconds > 0) leases.acknowledged(id, operation.calledAtMs);
-          else leases.saidGone(id, operation.calledAtMs);
-        });
+        return this.renew(operation, this.#context.leases.some(rng));
       }
       case "leaseTimeToLive": {
         const id = this.#context.leases.some(rng);
@@ -255,6 +251,15 @@ export class Operations {
   /** A plain put, drawn or asked for. */
   put(operation: Operation, key: string, value: string): Promise<void> {
     return this.#put(operation, { ...emptyPut, key: Buffer.from(key), value: Buffer.from(value) });
+  }
+
+  renew(operation: Operation, id: LeaseId): Promise<void> {
+    const { leases } = this.#context;
+    operation.description = `keep ${id}`;
+    return this.#answered(operation, renewOnce(operation.host.services!.lease, id, call), (ttlSeconds) => {
+      if (ttlSeconds > 0) leases.acknowledged(id, operation.calledAtMs);
+      else leases.saidGone(id, operation.calledAtMs);
+    });
   }
 
   #put(operation: Operation, request: PutRequest): Promise<void> {
@@ -458,7 +463,7 @@ export class Operations {
       outcome.kind === "put",
       () => `P2: ${operation.description} was answered, the model says ${outcome.kind}`,
     );
-    const previous = fields.pieces(2)[0];
+    const previous = fields.piece(2);
     claim(
       revisionOf(fields) === outcome.revision &&
         (previous === undefined ? undefined : latin1(previous)) === outcome.previous,

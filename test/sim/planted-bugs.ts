@@ -62,6 +62,49 @@ export const plantedBugs: readonly PlantedBug[] = [
     ],
   },
   {
+    name: "no-log-match-check",
+    what: "a follower appends behind whatever it has at the place before",
+    patches: [
+      {
+        file: "src/consensus/follower.ts",
+        find: "if (previousIndex > log.commit && log.term(previousIndex) !== previousTerm) {",
+        replace: "if (previousIndex > log.commit && log.term(previousIndex) === undefined) {",
+      },
+    ],
+  },
+  {
+    name: "campaign-with-unapplied-change",
+    what: "a member campaigns by a configuration that a committed change has replaced",
+    patches: [
+      {
+        file: "src/consensus/core.ts",
+        find: "return isVoter(this.voters, this.id) && !this.log.hasUnappliedConfiguration;",
+        replace: "return isVoter(this.voters, this.id);",
+      },
+      {
+        file: "src/consensus/candidate.ts",
+        find: "if (core.log.hasUnappliedConfiguration) {",
+        replace: "if (core.term < 0) {",
+      },
+    ],
+  },
+  {
+    name: "torn-tail-taken-for-good",
+    what: "a restart believes the last frames of the log without looking at their checksums",
+    patches: [
+      {
+        file: "src/storage/wal/format.ts",
+        find: " &&\n    Bun.hash.xxHash3(frame.subarray(frameHeaderBytes)) === header.bodyChecksum",
+        replace: "",
+      },
+      {
+        file: "src/storage/wal/format.ts",
+        find: "if (Bun.hash.crc32(bytes.subarray(offset + 4, offset + length)) !== view.getUint32(offset, true)) {",
+        replace: "if (length < recordHeaderBytes) {",
+      },
+    ],
+  },
+  {
     name: "pre-vote-raises-term",
     what: "a voter enters the term that a pre-vote only asks about",
     patches: [
@@ -231,6 +274,17 @@ export const plantedBugs: readonly PlantedBug[] = [
         file: "src/member/lease-renewals.ts",
         find: "    if (!alone()) await linearizable();\n",
         replace: "    if (alone()) await linearizable();\n",
+      },
+    ],
+  },
+  {
+    name: "renewal-after-revoke",
+    what: "a leader whose own disk is behind renews a lease that the others have revoked; found by this simulator",
+    patches: [
+      {
+        file: "src/member/lease-renewals.ts",
+        find: "    if (now === undefined) return 0n;\n    return now === ttlSeconds ? BigInt(ttlSeconds) : undefined;",
+        replace: "    return now === undefined || now === ttlSeconds ? BigInt(ttlSeconds) : undefined;",
       },
     ],
   },

@@ -2,58 +2,81 @@
 import { concatBytes, toBinaryString } from "../../src/bytes";
 import type { EncodedMessage } from "../../src/transport/call";
 
-const noPieces: readonly Uint8Array[] = [];
-
-/** A message's fields by number: the last number of each, and all pieces of bytes in order. */
+/** A message's fields by number: the last number of each, and all pieces of bytes in order. Read when asked for. */
 export class Fields {
-  readonly #numbers: (number | bigint | undefined)[] = [];
-  readonly #pieces: (Uint8Array[] | undefined)[] = [];
+  readonly #bytes: Uint8Array;
+  /** Of each field: its number, whether it is bytes, and where its value is. */
+  readonly #found: number[] = [];
 
-  constructor(bytes: Uint8Array) {
-    const end = bytes.length;
-    for (let at = 0; at < end;) {
+  constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
+    this.#bytes = bytes;
+    for (let at = start; at < end;) {
       let tag = bytes[at++]!;
       if (tag > 0x7f) {
-        if (at === end || bytes[at]! > 0x7f) throw new Error("no message here has such a field");
+        if (at >= end || bytes[at]! > 0x7f) throw new Error("no message here has such a field");
         tag = (tag & 0x7f) | (bytes[at++]! << 7);
       }
-      const field = tag >> 3;
       const from = at;
       while (at < end && bytes[at]! > 0x7f) at++;
       if (at++ >= end) throw new Error("a varint is cut off");
-      const value = varint(bytes, from, at);
       if ((tag & 7) === 0) {
-        this.#numbers[field] = value;
+        this.#found.push(tag, from, at);
         continue;
       }
       if ((tag & 7) !== 2) throw new Error(`wire type ${tag & 7} was not expected`);
-      const length = Number(value);
-      if (at + length > end) throw new Error("a field is cut off");
-      (this.#pieces[field] ??= []).push(bytes.subarray(at, at + length));
-      at += length;
+      const to = at + Number(varint(bytes, from, at));
+      if (to > end) throw new Error("a field is cut off");
+      this.#found.push(tag, at, to);
+      at = to;
     }
   }
 
+  #last(tag: number): number {
+    const found = this.#found;
+    for (let at = found.length - 3; at >= 0; at -= 3) if (found[at] === tag) return at;
+    return -1;
+  }
+
+  #varint(field: number): number | bigint {
+    const at = this.#last(field << 3);
+    return at === -1 ? 0 : varint(this.#bytes, this.#found[at + 1]!, this.#found[at + 2]!);
+  }
+
   number(field: number): number {
-    const value = this.#numbers[field] ?? 0;
+    const value = this.#varint(field);
     return typeof value === "number" ? value : Number(BigInt.asIntN(64, value));
   }
 
   bigint(field: number): bigint {
-    return BigInt.asIntN(64, BigInt(this.#numbers[field] ?? 0));
+    return BigInt.asIntN(64, BigInt(this.#varint(field)));
   }
 
-  pieces(field: number): readonly Uint8Array[] {
-    return this.#pieces[field] ?? noPieces;
+  pieces(field: number): Uint8Array[] {
+    const found = this.#found;
+    const tag = (field << 3) | 2;
+    const pieces: Uint8Array[] = [];
+    for (let at = 0; at < found.length; at += 3)
+      if (found[at] === tag) pieces.push(this.#bytes.subarray(found[at + 1]!, found[at + 2]!));
+    return pieces;
   }
 
-  /** Whether there is this field, of bytes, and no other. */
+  /** The last piece of a field. */
+  piece(field: number): Uint8Array | undefined {
+    const at = this.#last((field << 3) | 2);
+    return at === -1 ? undefined : this.#bytes.subarray(this.#found[at + 1]!, this.#found[at + 2]!);
+  }
+
+  /** The message in a field. */
+  message(field: number): Fields | undefined {
+    const at = this.#last((field << 3) | 2);
+    return at === -1 ? undefined : new Fields(this.#bytes, this.#found[at + 1]!, this.#found[at + 2]!);
+  }
+
+  /** Whether there are such fields of bytes, and no others. */
   hasOnly(field: number): boolean {
-    return (
-      this.#numbers.length === 0 &&
-      this.#pieces.length === field + 1 &&
-      Object.keys(this.#pieces).length === 1
-    );
+    const found = this.#found;
+    for (let at = 0; at < found.length; at += 3) if (found[at] !== ((field << 3) | 2)) return false;
+    return found.length > 0;
   }
 }
 
@@ -76,9 +99,9 @@ export function fieldsOf(message: EncodedMessage): Fields {
 
 /** The header's revision; every response has its header in field 1. */
 export function revisionOf(fields: Fields): number {
-  const header = fields.pieces(1)[0];
+  const header = fields.message(1);
   if (header === undefined) throw new Error("an answer has no header");
-  return new Fields(header).number(3);
+  return header.number(3);
 }
 
 /** Bytes as the model keeps them. */

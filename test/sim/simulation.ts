@@ -4,7 +4,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import type { ConfigurationChange } from "../../src/consensus/types";
-import type { MemberId } from "../../src/ids";
+import type { LeaseId, MemberId } from "../../src/ids";
 import type { JoinPlan } from "../../src/member/join-plan";
 import type { Member, MemberOptions } from "../../src/member/member";
 import { MemberSchema } from "../../src/proto/gen/etcd/rpc_pb";
@@ -136,6 +136,7 @@ export class Simulation {
       leases: this.leases,
       recorder: this.#recorder,
       now: () => clock.monotonicMs(),
+      revoked: (id) => this.#renewRevoked(id),
     });
     this.watchers = new Watchers({
       ...shared,
@@ -494,6 +495,22 @@ export class Simulation {
     });
   }
 
+  /** Whoever renews a lease that is gone must be told so, by whichever member: also by a leader that applies late. */
+  #renewRevoked(id: LeaseId): void {
+    const rng = this.#clientRng;
+    for (let i = rng.below(3); i > 0; i--) {
+      this.clock.after(rng.below(20), () => {
+        const host = this.#someHost();
+        if (!this.#loaded || host === undefined) return;
+        host.enter(host.life, () => {
+          if (host.services === undefined) return;
+          const operation = this.#operation(host, "leaseKeepAlive");
+          this.operations.renew(operation, id).catch((error: unknown) => this.fail(error));
+        });
+      });
+    }
+  }
+
   // What the taps hear.
 
   #listen(): () => void {
@@ -712,6 +729,8 @@ export class Simulation {
     this.#mustCome("nobody waits", () =>
       this.#belonging().every(({ member }) => member?.counters().proposalsPending === 0),
     );
+    // What was answered last may have come in after the first look, and some member may hold it back for a moment.
+    this.#mustCome("all members are still at the same entry", () => this.#converged());
     this.#isQuiet = true;
     this.watchers.finish();
     finalChecks(this.truth, this.#belonging());

@@ -82,8 +82,8 @@ function eventsOf(fields: Fields): ReceivedEvent[] {
     const event = new Fields(bytes);
     return {
       type: event.number(eventFieldOf.type),
-      kv: event.pieces(eventFieldOf.kv)[0],
-      prevKv: event.pieces(eventFieldOf.prevKv)[0],
+      kv: event.piece(eventFieldOf.kv),
+      prevKv: event.piece(eventFieldOf.prevKv),
     };
   });
 }
