@@ -16,7 +16,11 @@ export class ServerCore {
   stopping = false;
   readonly #versions = new Map<string, boolean>();
 
-  constructor(readonly settings: Settings) {
+  constructor(
+    readonly settings: Settings,
+    /** Bytes of answers that wait in memory for all clients; counted anew at each call. */
+    readonly unreadAnswerBytes: () => number,
+  ) {
     this.budget = new OutputBudget(settings.responseBytesInFlightMax);
   }
 

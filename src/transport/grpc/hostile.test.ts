@@ -149,6 +149,34 @@ describe("hostile clients", () => {
     await own.close();
   });
 
+  test("large ranges that clients do not read are bounded over all connections, and nothing else is", async () => {
+    const large = new EncodedMessage([Buffer.from([0x7a, 0x80, 0x89, 0x7a]), Buffer.alloc(2_000_000)]);
+    const small = new EncodedMessage([Buffer.from([0x7a, 0x02]), Buffer.alloc(2)]);
+    let answer = large;
+    const own = await start({
+      methods: bindMethods({ kv: { range: () => answer } }),
+      answerBytesMax: 3_000_000,
+    });
+    const ask = message(Buffer.from([0x0a, 1, 0x61]));
+    const deaf = connect(own.url, { settings: { initialWindowSize: 0 } });
+    deaf.on("error", () => {});
+    const unread = deaf.request(grpcHeaders(rangePath));
+    unread.on("error", () => {});
+    unread.end(ask);
+    await eventually("its call is there", () => own.server.counts().calls === 1);
+    const other = connect(own.url);
+    const refused = await raw(other, grpcHeaders(rangePath), [ask]);
+    expect([refused.status, refused.message]).toEqual([8, "grpc: too many answer bytes are waiting"]);
+    answer = small;
+    expect((await raw(other, grpcHeaders(rangePath), [ask])).status).toBe(0);
+    deaf.destroy();
+    await eventually("the call is gone", () => own.server.counts().calls === 0);
+    answer = large;
+    expect((await raw(other, grpcHeaders(rangePath), [ask])).status).toBe(0);
+    other.destroy();
+    await own.close();
+  });
+
   test("a client that falls silent is pinged, and dropped when it does not answer", async () => {
     const own = await start({ methods, keepaliveIntervalMs: 60, keepaliveTimeoutMs: 60 });
     const alive = session(own.url);

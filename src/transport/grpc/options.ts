@@ -61,6 +61,8 @@ export interface GrpcServerOptions {
   readonly bufferedBytesMax?: number;
   /** Bytes of answers that a client leaves unread, above which its connection takes no further call. Default 1 GiB. */
   readonly connectionAnswerBytesMax?: number;
+  /** Bytes of answers that all clients together leave unread, above which large ranges are refused. Default 2 GiB. */
+  readonly answerBytesMax?: number;
   /** Bytes with sockets that wait for their clients, above which each connection may hold little. Default 64 MiB. */
   readonly responseBytesInFlightMax?: number;
   readonly observer?: GrpcObserver;
@@ -83,6 +85,7 @@ export interface Settings {
   readonly connectionBufferedBytesMax: number;
   readonly bufferedBytesMax: number;
   readonly connectionAnswerBytesMax: number;
+  readonly answerBytesMax: number;
   readonly responseBytesInFlightMax: number;
   readonly observer: GrpcObserver;
   readonly log: TransportLog;
@@ -105,6 +108,7 @@ export function withDefaults(options: GrpcServerOptions): Settings {
     connectionBufferedBytesMax: options.connectionBufferedBytesMax ?? 64 * 1024 ** 2,
     bufferedBytesMax: options.bufferedBytesMax ?? 256 * 1024 ** 2,
     connectionAnswerBytesMax: options.connectionAnswerBytesMax ?? 1024 ** 3,
+    answerBytesMax: options.answerBytesMax ?? 2 * 1024 ** 3,
     responseBytesInFlightMax: options.responseBytesInFlightMax ?? 64 * 1024 ** 2,
     observer: options.observer ?? {},
     log: options.log ?? (() => {}),

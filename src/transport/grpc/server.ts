@@ -33,7 +33,11 @@ export class GrpcServer {
 
   constructor(options: GrpcServerOptions) {
     const settings = withDefaults(options);
-    this.#core = new ServerCore(settings);
+    this.#core = new ServerCore(settings, () => {
+      let bytes = 0;
+      for (const { session } of this.#connections) bytes += session.queuedBytes;
+      return bytes;
+    });
     const { keepaliveIntervalMs, keepaliveTimeoutMs, electionTimeoutMs } = settings;
     if (keepaliveIntervalMs > 0) {
       const everyMs = Math.max(20, Math.min(keepaliveIntervalMs, keepaliveTimeoutMs, 60_000) / 4);

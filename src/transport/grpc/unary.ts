@@ -1,9 +1,13 @@
 /** A unary call. It is answered at its first whole message, and without a promise when its handler needs none. */
 import type { DescMessage } from "@bufbuild/protobuf";
 import { GrpcCode, StoreError } from "../../errors";
+import { KV } from "../../proto/gen/etcd/rpc_pb";
 import type { Answer, UnaryHandler } from "../call";
 import { deadlineExceeded, decodeRequest, encodeAnswer, GrpcCall } from "./call";
 import { FrameReader, messageEnd, prefixBytes } from "./frames";
+
+/** From this size on the memory of all clients' answers counts. */
+const largeAnswerBytes = 1024 ** 2;
 
 export class UnaryCall extends GrpcCall {
   #taken = false;
@@ -64,10 +68,19 @@ export class UnaryCall extends GrpcCall {
     }
   }
 
+  /** Only a range can be asked for again: of what else gives large answers, something may have been written. */
+  #refuseBeside(bytes: number): void {
+    if (this.method !== KV.method.range) return;
+    const unread = this.core.unreadAnswerBytes();
+    if (unread > 0 && unread + bytes > this.core.settings.answerBytesMax)
+      throw new StoreError(GrpcCode.resourceExhausted, "grpc: too many answer bytes are waiting");
+  }
+
   #answer(answer: Answer<DescMessage>): void {
     if (this.over) return;
     try {
       const { chunks, bytes } = encodeAnswer(this.method.output, answer);
+      if (bytes >= largeAnswerBytes) this.#refuseBeside(bytes);
       this.core.settings.observer.sent?.(this.row, bytes);
       this.connection.wrote();
       const stream = this.stream;
