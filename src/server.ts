@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { ServerOptions } from "./command/options";
+import { startBackgroundThreads } from "./background-threads";
 import { refuse } from "./errors";
 import { hexId } from "./ids";
 import { startIdleCollector } from "./idle-collector";
@@ -483,6 +484,7 @@ async function openDoors(
     );
   });
   const stopIdleCollector = startIdleCollector();
+  const stopBackgroundThreads = startBackgroundThreads();
   const stallMonitor = startStallMonitor({
     histogram: metrics.keelson.stall,
     longest: metrics.keelson.longestStall,
@@ -497,6 +499,7 @@ async function openDoors(
       pages.stop();
       stallMonitor.stop();
       stopIdleCollector();
+      stopBackgroundThreads();
       const grace = new Promise<void>((resolve) => void systemClock.after(stopGraceMs, resolve));
       await Promise.all([
         grpc.stop(stopGraceMs),
