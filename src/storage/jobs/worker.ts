@@ -2,6 +2,7 @@
  * The Worker for one database file. It is started from this file's own text (see jobs.ts), so that it runs from
  * source and inside a compiled executable alike; therefore it imports nothing but the runtime's modules.
  */
+import { dlopen } from "bun:ffi";
 import { Database } from "bun:sqlite";
 import {
   closeSync,
@@ -64,11 +65,25 @@ export type JobAnswer =
       readonly diskFull: boolean;
     };
 
-const chunkBytes = 1024 ** 2;
+const chunkBytes = 256 * 1024;
 /** A copy is synced this often: one sync of everything at its end would hold up those of the log for seconds. */
 const copySyncBytes = 4 * 1024 ** 2;
-/** Between two such parts a copy rests for as long as the last one took, up to this: half of the disk's time is left. */
-const copyRestMsMax = 100;
+/** The longest pause: after a slow sync half of the disk's time is left, and after a hanging one not all of it. */
+const restMsMax = 100;
+/** Long work pauses after so much of it, for as long: what waits for its processor waits no longer than that. */
+const burstMs = 1;
+
+/** Holds up this Worker only. */
+class Pace {
+  #sinceMs = performance.now();
+
+  step(): void {
+    const workedMs = performance.now() - this.#sinceMs;
+    if (workedMs < burstMs) return;
+    Bun.sleepSync(Math.min(restMsMax, workedMs));
+    this.#sinceMs = performance.now();
+  }
+}
 
 function checkpoint(path: string, mode: string, busyTimeoutMs: number): CheckpointOutcome {
   const database = new Database(path, { create: false, readwrite: true });
@@ -122,7 +137,7 @@ function copyInto(to: string, source: number, tell: (done: number) => void): voi
   const target = openSync(to, "wx");
   try {
     const chunk = new Uint8Array(chunkBytes);
-    let startedAtMs = performance.now();
+    const pace = new Pace();
     for (let offset = 0; ;) {
       const read = readSync(source, chunk, 0, chunkBytes, offset);
       if (read === 0) break;
@@ -131,11 +146,8 @@ function copyInto(to: string, source: number, tell: (done: number) => void): voi
       }
       offset += read;
       tell(offset);
-      if (offset % copySyncBytes !== 0) continue;
-      fdatasyncSync(target);
-      // Holds up this Worker only.
-      Bun.sleepSync(Math.min(copyRestMsMax, performance.now() - startedAtMs));
-      startedAtMs = performance.now();
+      if (offset % copySyncBytes === 0) fdatasyncSync(target);
+      pace.step();
     }
   } catch (error) {
     rmSync(to, { force: true });
@@ -209,6 +221,7 @@ function digestOf(path: string, hashed: (bytes: number) => void): { bytes: numbe
   const file = openSync(path, "r");
   try {
     const chunk = new Uint8Array(chunkBytes);
+    const pace = new Pace();
     let bytes = 0;
     for (;;) {
       const read = readSync(file, chunk, 0, chunkBytes, bytes);
@@ -216,6 +229,7 @@ function digestOf(path: string, hashed: (bytes: number) => void): { bytes: numbe
       hasher.update(chunk.subarray(0, read));
       bytes += read;
       hashed(bytes);
+      pace.step();
     }
   } finally {
     closeSync(file);
@@ -237,6 +251,7 @@ function damagedRows(database: Database, checked: (share: number) => void): stri
   const damage: string[] = [];
   const position = database.query<unknown, []>("SELECT row_count, row_sum FROM position").values()[0];
   const [expectedCount, expectedSum] = (position ?? [0, 0]) as [number, number];
+  const pace = new Pace();
   const statement = database.query<unknown, []>(
     "SELECT sequence, main, sub, checksum, record FROM revisions",
   );
@@ -255,6 +270,7 @@ function damagedRows(database: Database, checked: (share: number) => void): stri
     count++;
     sum = (sum + checksum) >>> 0;
     if (count % rowsPerReport === 0) checked(Math.min(1, count / Math.max(1, expectedCount)));
+    pace.step();
   }
   // Every table but these two: the rows of one were counted above, and the other holds the sums.
   const others = database
@@ -300,12 +316,40 @@ function perform(path: string, job: DatabaseJob, tell: Tell): unknown {
 }
 
 let lowered = false;
+const patientNice = 10;
+/** The longest that Linux takes, in nanoseconds. */
+const patientSliceNs = 100_000_000n;
 
 /** On Linux a priority belongs to a thread; it cannot be raised again, so such a Worker does nothing else. */
 function lowerPriority(): void {
   if (lowered || process.platform !== "linux") return;
   lowered = true;
-  setPriority(0, 10);
+  setPriority(0, patientNice);
+  takeLongSlices();
+}
+
+/**
+ * Asks for long slices of processor time (sched_setattr(2), Linux 6.12). A priority says how much, not how soon: a
+ * thread that serves and wakes on this Worker's processor would wait for up to a tick of 4 ms, with another processor
+ * idle. Who asks for shorter slices takes it over at once, and long ones are no larger share.
+ */
+function takeLongSlices(): void {
+  const call = { x64: 314n, arm64: 274n }[process.arch as string];
+  if (call === undefined) return;
+  const attributes = Buffer.alloc(48);
+  attributes.writeUInt32LE(attributes.length, 0);
+  attributes.writeInt32LE(patientNice, 16);
+  attributes.writeBigUInt64LE(patientSliceNs, 24);
+  for (const name of ["libc.so.6", `libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`]) {
+    try {
+      const { symbols } = dlopen(name, { syscall: { args: ["i64", "i32", "ptr", "u32"], returns: "i64" } });
+      // Where the system does not know it, the priority has to do.
+      symbols.syscall(call, 0, attributes, 0);
+      return;
+    } catch {
+      continue;
+    }
+  }
 }
 
 self.addEventListener("message", (event: MessageEvent<JobRequest>) => {
