@@ -40,8 +40,8 @@ export const snapshotBytesPerSecond = 16 * 1024 ** 2;
  */
 export const catchUpBytesPerSecond = 16 * 1024 ** 2;
 export const catchUpPieceBytes = 256 * 1024;
-/** The largest piece of a snapshot that is read, sent and written at once. */
-export const snapshotPieceBytes = 512 * 1024;
+/** The largest piece of a snapshot that is read, sent and written at once: a put that comes meanwhile waits for it. */
+export const snapshotPieceBytes = 128 * 1024;
 /** Proposals of a follower that are on their way to the leader; the rest waits, since a full connection drops. */
 export const forwardedBytesMax = 32 * 1024 ** 2;
 export const forwardedBatchesMax = 4_096;

@@ -66,8 +66,8 @@ export interface ReceivingStatus {
 const retryMs = 250;
 /** Shows the sender that its snapshot is still wanted, while it is verified and read. */
 const touchMs = 1_000;
-/** Written pieces are synced after so many bytes, so that the last sync is short. */
-const syncBytes = 16 * 1024 ** 2;
+/** Written pieces are synced after so many bytes: the log's own syncs wait for one, and the last one should be short. */
+const syncBytes = 4 * 1024 ** 2;
 
 /** The member stops: what was received so far is removed at the next start. */
 class StoppedError extends Error {
