@@ -358,9 +358,9 @@ self.addEventListener("message", (event: MessageEvent<JobRequest>) => {
   let answer: JobAnswer;
   let told = "";
   const tell: Tell = (done, total) => {
-    // In steps of a hundredth: nobody sees more.
+    // In steps of a hundredth, nobody sees more, and the end.
     const step = (done / Math.max(1, total)).toFixed(2);
-    if (step === told) return;
+    if (step === told && done < total) return;
     told = step;
     const progress: JobAnswer = { sequence, progress: { done, total } };
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a Worker's has no target
