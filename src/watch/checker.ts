@@ -128,7 +128,26 @@ export class StreamChecker {
     assert(request.watchId === 0n || request.watchId === message.watchId, "the id asked for");
     const start = Number(request.startRevision);
     const floor = start === 0 ? revision + 1 : start;
-    this.#watched.set(message.watchId, { request, floor, position: 0, reached: 0, pieces: [] });
+    this.#watched.set(message.watchId, {
+      request,
+      floor,
+      position: this.#positionOf(floor),
+      reached: 0,
+      pieces: [],
+    });
+  }
+
+  /** Of the first revision in the log that is not below this one. */
+  #positionOf(revision: Revision): number {
+    const { log } = this.truth;
+    let low = 0;
+    let high = log.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (log[middle]!.revision < revision) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   #onCanceled(message: ReceivedMessage): void {

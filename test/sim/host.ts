@@ -44,6 +44,8 @@ export interface HostOptions {
   readonly joining?: JoinPlan;
   /** Of a disk's sync: how long it takes now. */
   readonly syncMs: () => number;
+  /** How long what is to be done soon waits: what comes meanwhile is handled in the same turn. */
+  readonly turnMs: number;
   /** How fast its monotonic clock runs against virtual time. */
   readonly clockRate: number;
   readonly kv: { readonly txnOpsMax: number; readonly requestBytesMax: number };
@@ -183,7 +185,7 @@ export class SimulatedHost {
           cancel();
         };
       },
-      soon: (callback) => clock.soon(() => this.enter(life, callback)),
+      soon: (callback) => clock.after(this.options.turnMs, () => this.enter(life, callback)),
     };
     return {
       clock: memberClock,

@@ -86,6 +86,8 @@ export interface SimulationOptions {
   readonly clockRateSpreadPercent: number;
   readonly link: LinkOptions;
   readonly syncMeanMs: number;
+  /** Of an event loop: what comes within it is handled together. */
+  readonly turnMs: number;
   readonly logSegmentBytes: number;
   readonly bounds: MemberBounds;
   readonly checkpointEntries: number;
@@ -156,6 +158,8 @@ export function drawOptions(seed: number, seconds: number, overrides: Overrides 
     preVote: rng.below(5) > 0,
     clockRateSpreadPercent: pick([0, 0, 1, 10, 20]),
     link,
+    // Of its own generator, like whatever is added, so that the rest of a seed stays what it was.
+    turnMs: [0.001, 0.1, 0.3, 0.5][new SeededRng(seed).fork(78).below(4)]!,
     syncMeanMs: pick([0.2, 0.5, 1, 3, 10]),
     logSegmentBytes: pick([8, 16, 64, 256]) * 1024,
     bounds: {

@@ -180,6 +180,7 @@ export class Simulation {
     const host: SimulatedHost = new SimulatedHost(
       {
         number: this.hosts.length + 1,
+        turnMs: run.turnMs,
         clockRate: 1 + (rng.below(2 * spread + 1) - spread) / 100,
         kv: { txnOpsMax: 128, requestBytesMax: memberDefaults.requestBytesMax },
         syncMs: () =>

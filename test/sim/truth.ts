@@ -30,7 +30,7 @@ export interface Step {
   /** Virtual time at which it was first applied. */
   readonly atMs: number;
   /** What the first member said; others are compared with it. */
-  readonly result: ApplyResult;
+  readonly result: Pick<ApplyResult, "kind" | "revision">;
   /** The versions that it wrote. */
   readonly written: readonly ModelVersion[];
   /** How many members applied it, so that leaks in the checks themselves would show. */
@@ -123,7 +123,9 @@ export class Truth implements CheckerTruth {
       () => `P2: ${by} applied ${index} (${command?.operation.case}): ${difference}`,
     );
     this.#checkChanges(written, changes, by, index);
-    const step = { index, term, command, outcome, atMs, result, written, appliedBy: 1 };
+    const { kind, revision } = result;
+    const said = { kind, revision };
+    const step = { index, term, command, outcome, atMs, result: said, written, appliedBy: 1 };
     this.steps.push(step);
     if (changes !== undefined) {
       this.log.push(changes);
