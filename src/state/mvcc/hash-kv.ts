@@ -15,8 +15,10 @@ const pageRows = 256;
 export class HashRun implements SlicedHash {
   readonly #compacted: Revision;
   readonly #revision: Revision;
-  /** Of compacted revisions, only versions that a reader at this revision sees count. */
-  readonly #seenAt: Revision;
+  /** Of compacted revisions, only versions that a reader at this revision sees count; undefined: not found out yet. */
+  #seenAt: Revision | undefined;
+  /** Up to here no key lives at the hashed revision. */
+  #deadTo = "";
   #crc = crc32c(bucketName);
   #row = 0;
   /** etcd's revision key: main and sub, big-endian, and a mark on tombstones. */
@@ -31,17 +33,22 @@ export class HashRun implements SlicedHash {
     this.#compacted = store.compactedRevision;
     this.#revision = store.revision;
     this.#revisionKey[17] = 0x74;
-    // etcd's rule has a corner: while nothing lives at the hashed revision, all that compaction kept counts.
-    this.#seenAt = this.#anyLive() ? upTo : this.#compacted;
   }
 
-  #anyLive(): boolean {
+  /** etcd's rule has a corner: while nothing lives at the hashed revision, all that compaction kept counts. */
+  #findSeenAt(keysMax: number): Revision | undefined {
     let found = false;
-    this.store.index.walk("", undefined, (_key, entry) => {
+    let visited = 0;
+    let last = "";
+    this.store.index.walk(this.#deadTo, undefined, (key, entry) => {
       found = entry.sequenceAt(this.upTo) > 0;
-      return !found;
+      last = key;
+      return !found && ++visited < keysMax;
     });
-    return found;
+    if (found) return this.upTo;
+    if (visited < keysMax) return this.#compacted;
+    this.#deadTo = `${last}\0`;
+    return undefined;
   }
 
   close(): void {
@@ -49,13 +56,15 @@ export class HashRun implements SlicedHash {
   }
 
   next(rowsMax: number): HashAnswer | undefined {
+    this.#seenAt ??= this.#findSeenAt(rowsMax);
+    if (this.#seenAt === undefined) return undefined;
     let bytes = 0;
     for (let left = rowsMax; left > 0 && bytes < sliceBytesMax;) {
       const page = this.store.rows.page(this.#row, Math.min(left, pageRows));
       for (const { sequence, main, sub, record } of page) {
         if (main > this.upTo) return this.#answer();
         this.#row = sequence;
-        this.#add(sequence, main, sub, record);
+        this.#add(this.#seenAt, sequence, main, sub, record);
         bytes += record.length;
       }
       if (page.length === 0) return this.#answer();
@@ -64,11 +73,11 @@ export class HashRun implements SlicedHash {
     return undefined;
   }
 
-  #add(sequence: number, main: Revision, sub: number, record: Uint8Array): void {
+  #add(seenAt: Revision, sequence: number, main: Revision, sub: number, record: Uint8Array): void {
     const fields = parseRecord(record, this.#fields);
     if (main <= this.#compacted) {
       const key = Buffer.prototype.latin1Slice.call(record, fields.keyStart, fields.keyEnd);
-      if (this.store.index.find(key)?.sequenceAt(this.#seenAt) !== sequence) return;
+      if (this.store.index.find(key)?.sequenceAt(seenAt) !== sequence) return;
     }
     const dead = fields.version === 0;
     const key = this.#revisionKey;
