@@ -48,7 +48,6 @@ export class ClientStream {
     const { session } = this;
     const { output } = session;
     let at = start;
-    output.prepare(end - start);
     while (at < end) {
       const length = session.roomFor(this, end - at);
       if (length <= 0) break;

@@ -69,14 +69,6 @@ export class Output {
     if (this.end + bytes > this.buffer.length) this.#grow(bytes);
   }
 
-  /** Much follows in this turn: makes room for as much of it as may leave at once, instead of growing for each frame. */
-  prepare(payloadBytes: number): void {
-    if (payloadBytes <= bufferBytes || this.blocked || !this.hasRoom()) return;
-    const roomBytes = this.budget.highWaterBytes() - this.turnBytes;
-    const frames = Math.ceil(roomBytes / frameBytesDefault) + 1;
-    this.reserve(Math.min(payloadBytes, roomBytes) + frames * frameHeaderBytes);
-  }
-
   /** Writes a frame's header and makes room for the payload, which the caller writes at `end` and counts. */
   frame(payloadBytes: number, type: number, flags: number, id: number): void {
     this.reserve(frameHeaderBytes + payloadBytes);

@@ -6,8 +6,6 @@ import { decodeMessage, messageLength, prefixBytes, refersToBytes } from "./code
 
 /** A message in pieces begins with a buffer of this size; a length alone reserves nothing. */
 const firstBufferBytes = 64 * 1024;
-/** What came of it vouches for so many times as much: a large value is then copied once, not once per doubling. */
-const growth = 16;
 
 export class MessageAssembler {
   /** The start of a message whose rest has not come, its prefix included. */
@@ -76,9 +74,7 @@ export class MessageAssembler {
       if (at === end) return -1;
       const taken = Math.min(whole - have, end - at);
       if (have + taken > partial.length) {
-        const grown = Buffer.allocUnsafeSlow(
-          Math.min(whole, Math.max(firstBufferBytes, growth * (have + taken))),
-        );
+        const grown = Buffer.allocUnsafeSlow(Math.min(whole, Math.max(firstBufferBytes, 2 * (have + taken))));
         partial.copy(grown, 0, 0, have);
         this.#partial = grown;
       }
