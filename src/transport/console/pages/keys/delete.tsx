@@ -132,9 +132,21 @@ function planContent(
           </Empty>
         ) : (
           <>
-            <p class="lead">
-              {`${plural(count, "key")} ${count === 1 ? "goes" : "go"}, in one step, as of revision ${countOf(revision)}. If any of them is written before that, nothing is deleted. History keeps the values until it is compacted.`}
-            </p>
+            {tooMany ? (
+              <NoticeBox
+                tone="warn"
+                title={`One deletion from here takes at most ${countOf(deletedKeysMax)} keys`}
+              >
+                <p>
+                  It happens in one step, and other writes wait for it. Go level by level, or use the command
+                  below.
+                </p>
+              </NoticeBox>
+            ) : (
+              <p class="lead">
+                {`${plural(count, "key")} ${count === 1 ? "goes" : "go"}, in one step, as of revision ${countOf(revision)}. If any of them is written before that, nothing is deleted. History keeps the values until it is compacted.`}
+              </p>
+            )}
             {targets.prefixes.length > 0 && !all && (
               <p>
                 Everything below{" "}
@@ -159,17 +171,7 @@ function planContent(
                 <li class="muted">{`and ${plural(count - first.length, "more key")}`}</li>
               )}
             </ul>
-            {tooMany ? (
-              <NoticeBox
-                tone="warn"
-                title={`One deletion from here takes at most ${countOf(deletedKeysMax)} keys`}
-              >
-                <p>
-                  It happens in one step, and other writes wait for it. Go level by level, or use the command
-                  below.
-                </p>
-              </NoticeBox>
-            ) : (
+            {!tooMany && (
               <Confirm
                 request={request}
                 plan={plan}

@@ -86,11 +86,11 @@ export const keys: Page = {
           {!fresh && <StaleNotice request={request} />}
           <Filter place={place} />
           <Head place={place} count={count} off={off} />
-          {place.find.length > 0 && (lines.length > 0 || page.next !== undefined) && (
+          {place.find.length > 0 && lines.length > 0 && (
             <Progress place={place} page={page} count={count} passed={passed} />
           )}
           {lines.length === 0 ? (
-            <Nothing request={request} place={place} page={page} count={count} />
+            <Nothing request={request} place={place} page={page} count={count} passed={passed} />
           ) : (
             <QueryForm action="/keys/delete" class="bare">
               <Table
@@ -492,15 +492,23 @@ function Nothing({
   place,
   page,
   count,
+  passed,
 }: {
   readonly request: PageRequest;
   readonly place: KeysPlace;
   readonly page: KeyPage;
   readonly count: number | undefined;
+  readonly passed: number | undefined;
 }): Html {
   if (page.next !== undefined) {
     return (
-      <Empty title={`Nothing found in the ${countOf(page.visited)} keys looked at so far`}>
+      <Empty
+        title={
+          passed === undefined || count === undefined
+            ? `Nothing found in the ${countOf(page.visited)} keys that this page looked at`
+            : `Nothing found yet: ${countOf(passed)} of ${countOf(count)} keys looked at`
+        }
+      >
         <Pages place={place} page={page} />
       </Empty>
     );
