@@ -108,12 +108,12 @@ export async function removeGeneration(dataDirectory: string, generation: number
   // The database first: without its write-ahead log it must not be taken for a state.
   if (names.includes(databaseName)) {
     await disk.removeLater(join(folder, databaseName));
-    disk.syncDirectory(folder);
+    await disk.syncDirectoryLater(folder);
   }
   for (const name of names) if (name !== databaseName) await disk.removeLater(join(folder, name));
-  disk.syncDirectory(folder);
+  await disk.syncDirectoryLater(folder);
   disk.removeDirectory(folder);
-  disk.syncDirectory(dataDirectory);
+  await disk.syncDirectoryLater(dataDirectory);
 }
 
 /**
@@ -132,7 +132,7 @@ export async function removeOpenGeneration(
   const file = disk.open(path, "open");
   try {
     disk.remove(path);
-    disk.syncDirectory(dirname(path));
+    await disk.syncDirectoryLater(dirname(path));
     for (let size = file.size(); size > 0; size -= shrinkBytes) {
       file.truncate(Math.max(0, size - shrinkBytes));
       await pause();

@@ -55,6 +55,8 @@ export interface Disk {
   removeLater(path: string): Promise<void>;
   /** Makes creations, renames and removals inside the directory durable. */
   syncDirectory(directory: string): void;
+  /** As `syncDirectory`, off the event loop: while others wait for the disk it can last tens of milliseconds. */
+  syncDirectoryLater(directory: string): Promise<void>;
   /** Bytes that this process may still write. */
   freeBytes(directory: string): number;
 }

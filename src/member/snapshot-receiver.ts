@@ -174,8 +174,9 @@ export class SnapshotReceiver {
       this.#verify(position, manifest, await this.#parts.examine(incoming));
       this.#check();
       disk.rename(incoming, path);
-      disk.syncDirectory(dirname(path));
-      disk.syncDirectory(dataDirectory);
+      await disk.syncDirectoryLater(dirname(path));
+      await disk.syncDirectoryLater(dataDirectory);
+      this.#check();
       this.#report(from, position, "reading", manifest.bytes, manifest.bytes);
       const database = openDatabase(path);
       try {

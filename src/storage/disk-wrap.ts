@@ -21,6 +21,7 @@ export function wrapSyncs(disk: Disk, around: (sync: () => Promise<void>) => Pro
     remove: (path) => disk.remove(path),
     removeLater: (path) => disk.removeLater(path),
     syncDirectory: (directory) => disk.syncDirectory(directory),
+    syncDirectoryLater: (directory) => disk.syncDirectoryLater(directory),
     freeBytes: (directory) => disk.freeBytes(directory),
   };
 }

@@ -15,7 +15,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
-import { unlink } from "node:fs/promises";
+import { open, unlink } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Disk, DiskFile } from "../member/ports";
 import { libc, systemError } from "./libc";
@@ -123,6 +123,14 @@ export function systemDisk(): Disk {
     remove: unlinkSync,
     removeLater: (path) => unlink(path),
     syncDirectory,
+    syncDirectoryLater: async (directory) => {
+      const handle = await open(directory, "r");
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    },
     freeBytes: (directory) => {
       const { bavail, bsize } = statfsSync(directory);
       return bavail * bsize;

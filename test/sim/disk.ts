@@ -468,6 +468,10 @@ export class SimulatedDisk implements Disk {
     directory.unsynced = [];
   }
 
+  async syncDirectoryLater(path: string): Promise<void> {
+    this.syncDirectory(path);
+  }
+
   freeBytes(_directory: string): number {
     return Math.max(0, this.budgetBytes - this.usedBytes);
   }

@@ -7,6 +7,7 @@ import { SeededRng } from "../../rng";
 import { SimulatedDisk } from "../../../test/sim/disk";
 import type { Entry } from "../../consensus/types";
 import { systemDisk } from "../disk";
+import { wrapSyncs } from "../disk-wrap";
 import { createLog, logExists, LogClosedError, openLog } from "./log";
 import type { DurableLog, LogBatch } from "./types";
 
@@ -44,6 +45,31 @@ function registerLogContract(name: string, makeDisk: () => Disk): void {
       await log?.close();
       return openLog({ directory, disk, segmentBytes: 4096, tailBytesMax, appliedIndex });
     };
+
+    test("no directory is synced on the event loop while the log is at work, and each before it counts", async () => {
+      await (await create()).close();
+      const synced: string[] = [];
+      const watched: Disk = {
+        ...wrapSyncs(disk, (sync) => sync()),
+        syncDirectory: () => synced.push("at once"),
+        syncDirectoryLater: (path) => disk.syncDirectoryLater(path).then(() => void synced.push(path)),
+      };
+      const { log } = await openLog({
+        directory,
+        disk: watched,
+        segmentBytes: 4096,
+        tailBytesMax: 1,
+        appliedIndex: 0,
+      });
+      synced.length = 0;
+      for (let i = 0; i < 6; i++) await log.append({ entries: entries(10 * i + 1, 10 * i + 10, 1, 200) });
+      const made = synced.length;
+      expect(made).toBeGreaterThanOrEqual(3);
+      await log.cut(50);
+      expect(synced.length).toBeGreaterThan(made);
+      expect(new Set(synced)).toEqual(new Set([directory]));
+      await log.close();
+    });
 
     test("a new log is empty, and opens as whose it is", async () => {
       expect(logExists(directory, disk)).toBe(false);

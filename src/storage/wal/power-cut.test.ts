@@ -304,6 +304,7 @@ const swallowsErrors: Wrap = (disk) => wrapSyncs(disk, (sync) => sync().catch(()
 const forgetsDirectories: Wrap = (disk) => ({
   ...wrapSyncs(disk, (sync) => sync()),
   syncDirectory: () => {},
+  syncDirectoryLater: async () => {},
 });
 
 function makeDriver(seed: number, wrap: Wrap = sound): Driver {

@@ -138,6 +138,6 @@ export function scanAgain(directory: string, disk: Disk, before: Scan): Scan {
 export async function removeInOrder(directory: string, disk: Disk, paths: readonly string[]): Promise<void> {
   for (const path of paths) {
     await disk.removeLater(path);
-    disk.syncDirectory(directory);
+    await disk.syncDirectoryLater(directory);
   }
 }

@@ -380,7 +380,7 @@ export class SegmentedLog implements DurableLog {
     try {
       file.allocate(this.#segmentBytes);
       await file.sync();
-      this.#disk.syncDirectory(this.#directory);
+      await this.#disk.syncDirectoryLater(this.#directory);
     } catch (error) {
       file.close();
       if (isFull(error)) this.#disk.remove(path);
