@@ -25,7 +25,7 @@ const idleLooks = 2;
  */
 const againLooks = 4;
 /** Collecting pays when the event loop has worked so long since the last time. */
-const workMs = 2_000;
+const workMs = 1_000;
 
 /** Starts looking; the answer ends it. */
 export function startIdleCollector(ports: IdleCollectorPorts = systemPorts): () => void {
