@@ -120,7 +120,8 @@ export class Faults {
         const draw = rng.below(4);
         const hit = draw === 0 ? running : draw === 1 ? running.filter(() => rng.below(2) === 0) : [victim];
         this.#count(hit.length === running.length ? "powerCut of all" : "powerCut");
-        return this.#crash(hit, true);
+        if (rng.below(3) === 0) return this.#crash(hit, true);
+        return this.#whileSyncing(victim, () => this.#crash(hit, true));
       }
       case "pause": {
         if (victim.paused) return;
@@ -213,6 +214,14 @@ export class Faults {
       const longMs = rng.below(4) === 0 ? 8_000 : 1_000;
       this.#after(10, longMs, () => this.#context.start(host));
     }
+  }
+
+  /** Power that fails at any moment mostly finds nothing half written: waits for a moment when something is. */
+  #whileSyncing(host: SimulatedHost, work: () => void, triesLeft = 400): void {
+    if (host.disk.runningSyncs > 0 || triesLeft === 0 || host.state !== "up") return work();
+    this.#context.clock.after(0.5, () => {
+      if (!this.#stopped) this.#whileSyncing(host, work, triesLeft - 1);
+    });
   }
 
   #stop(host: SimulatedHost): void {
