@@ -165,6 +165,7 @@ export class ConsensusLoop {
 
   /** Appends the record of a snapshot behind all batches so far; resolves when it is on disk. */
   appendSnapshot(snapshot: NonNullable<LogBatch["snapshot"]>): Promise<void> {
+    this.#olderEntries.replaced();
     return new Promise((done) => {
       const givenAtMs = this.#clock.monotonicMs();
       const batch = { entries: [], snapshot };

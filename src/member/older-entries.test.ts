@@ -13,6 +13,8 @@ function setUp(forApply = false) {
   const clock = new VirtualClock();
   const data = new Uint8Array(entryBytes);
   let commit = lastIndex;
+  let firstIndex = 1;
+  const gone: number[] = [];
   let supplied = 0;
   let largest = 0;
   let scheduled = false;
@@ -29,6 +31,10 @@ function setUp(forApply = false) {
   const older = new OlderEntries(
     {
       supplyEntries(low: number, entries: readonly Entry[]) {
+        if (entries.length === 0) {
+          gone.push(low);
+          return;
+        }
         const bytes = entries.length * entryBytes;
         supplied += bytes;
         largest = Math.max(largest, bytes);
@@ -37,13 +43,18 @@ function setUp(forApply = false) {
       status: () => ({ commit, lastIndex }) as ReturnType<Raft["status"]>,
     },
     {
-      read: (low: number, _high: number, bytesMax: number) =>
-        Array.from({ length: Math.max(1, Math.floor(bytesMax / entryBytes)) }, (_, i): Entry => ({
+      get firstIndex() {
+        return firstIndex;
+      },
+      read(low: number, _high: number, bytesMax: number) {
+        expect(low).toBeGreaterThanOrEqual(firstIndex);
+        return Array.from({ length: Math.max(1, Math.floor(bytesMax / entryBytes)) }, (_, i): Entry => ({
           index: low + i,
           term: 1,
           kind: "command",
           data,
-        })),
+        }));
+      },
     },
     clock,
     wake,
@@ -59,6 +70,8 @@ function setUp(forApply = false) {
     },
     wake,
     stall: () => (commit = lastIndex - 1),
+    cut: () => (firstIndex = lastIndex),
+    gone,
     largest: () => largest,
     /** Bytes supplied within a time. */
     in(ms: number): number {
@@ -106,4 +119,23 @@ test("entries for apply are never paced", () => {
   const { begin, in: suppliedIn } = setUp(true);
   begin();
   expect(suppliedIn(10)).toBeGreaterThan(100 * ((10 * catchUpBytesPerSecond) / 1_000));
+});
+
+test("a range that the log lost while it waited is gone for the follower that wanted it", () => {
+  const { begin, cut, gone, in: suppliedIn } = setUp();
+  begin();
+  suppliedIn(1_000);
+  cut();
+  expect(suppliedIn(1_000)).toBe(0);
+  expect(gone).toHaveLength(1);
+});
+
+test("what was wanted for apply is not read once a snapshot takes its place (simulator, seed 40194)", () => {
+  const { older, wake, begin, cut, gone, in: suppliedIn } = setUp(true);
+  begin();
+  older.replaced();
+  cut();
+  wake();
+  expect(suppliedIn(100)).toBe(0);
+  expect(gone).toEqual([]);
 });

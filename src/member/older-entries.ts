@@ -18,7 +18,7 @@ const stalledMs = 100;
 
 export class OlderEntries {
   readonly #raft: OlderEntriesReader;
-  readonly #log: Pick<DurableLog, "read">;
+  readonly #log: Pick<DurableLog, "read" | "firstIndex">;
   readonly #clock: Clock;
   readonly #wake: () => void;
   readonly #forApply: WantedRange[] = [];
@@ -29,7 +29,12 @@ export class OlderEntries {
   #timerSet = false;
   #committedAtMs = 0;
 
-  constructor(raft: OlderEntriesReader, log: Pick<DurableLog, "read">, clock: Clock, wake: () => void) {
+  constructor(
+    raft: OlderEntriesReader,
+    log: Pick<DurableLog, "read" | "firstIndex">,
+    clock: Clock,
+    wake: () => void,
+  ) {
     this.#raft = raft;
     this.#log = log;
     this.#clock = clock;
@@ -46,6 +51,11 @@ export class OlderEntries {
    */
   logged(bytes: number): void {
     if (this.#forFollowers.length > 0) this.#tokens += 2 * bytes;
+  }
+
+  /** A snapshot takes the place of all that is not applied; from now on the log may begin behind it. */
+  replaced(): void {
+    this.#forApply.length = 0;
   }
 
   committed(): void {
@@ -78,8 +88,10 @@ export class OlderEntries {
     return commit < lastIndex && this.#clock.monotonicMs() - this.#committedAtMs >= stalledMs;
   }
 
-  #read({ low, high }: WantedRange, bytesMax: number): number {
-    const entries = this.#log.read(low, high, bytesMax);
+  #read({ low, high, forApply }: WantedRange, bytesMax: number): number {
+    // While a range for a follower waits for its time the log may be cut; the follower then needs a snapshot.
+    const gone = !forApply && low < this.#log.firstIndex;
+    const entries = gone ? [] : this.#log.read(low, high, bytesMax);
     this.#raft.supplyEntries(low, entries);
     let bytes = 0;
     for (const { data } of entries) bytes += data.length;
