@@ -198,7 +198,8 @@ export class ConsensusLoop {
     if (this.#logIsFull) {
       this.#logIsFull = false;
       this.#host.logFull(false);
-      for (const waiting of this.#unpersisted) this.#append(waiting);
+      // A log that is being closed takes no more; nobody was told that these are on disk.
+      if (!this.#stopped) for (const waiting of this.#unpersisted) this.#append(waiting);
     }
     if (pending.sendAfterPersist.length > 0) {
       this.#send(pending.sendAfterPersist);

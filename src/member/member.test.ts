@@ -273,6 +273,31 @@ describe("a whole member reaches the world only through its ports", () => {
     expect(keys(member)).toBe(acknowledged + 1);
   }, 20_000);
 
+  test("a stop in the moment when the log has room again ends in good order", () => {
+    const world = new World();
+    const member = world.start({ logSegmentBytes: 16 * 1024 });
+    world.disk.budgetBytes = world.disk.usedBytes;
+    // Several batches wait for the disk when it turns out to be full.
+    const write = world.holdSyncs();
+    for (let i = 0; i < 8; i++) {
+      member.write(put(`key-${i}`, "x".repeat(10_000))).catch(() => {});
+      world.clock.run(5);
+    }
+    write();
+    world.clock.run(50);
+    expect(world.logged.map(({ message }) => message)).toContainEqual(
+      expect.stringContaining("the disk of the log is full"),
+    );
+    world.disk.budgetBytes = Number.POSITIVE_INFINITY;
+    const release = world.holdSyncs();
+    world.clock.run(1_100);
+    const stopping = member.stop();
+    world.clock.run(10);
+    release();
+    world.clock.settle(stopping);
+    expect(world.fatal).toEqual([]);
+  });
+
   test("[P1] entries that are durable but not known to be committed survive, however many they are", () => {
     const world = new World();
     // One segment for all of it: a new one would wait for a sync that nobody hears of.
