@@ -9,6 +9,7 @@ import { hexId } from "./ids";
 import { startIdleCollector } from "./idle-collector";
 import { quotaBytesDefault } from "./limits";
 import { type Logger, OncePerMinute } from "./log";
+import { foundingTerm } from "./member/bootstrap";
 import { type JoinPlan, readJoinPlan, writeJoinPlan } from "./member/join-plan";
 import { replayed } from "./member/publication";
 import { Member } from "./member/member";
@@ -601,13 +602,16 @@ function peerPages(member: Member): PeerPages {
     clusterId: member.clusterId,
     versions: () => versionsOf(member),
     clientUrls: () => member.state.members().find(({ ID }) => ID === member.id)?.clientURLs ?? [],
+    // Founders are applied one after the other; behind an entry of a leader all of them are there.
     members: () =>
-      member.state.members().map(({ ID, name, peerURLs, clientURLs, isLearner }) => ({
-        id: ID,
-        name,
-        peerUrls: peerURLs,
-        clientUrls: clientURLs,
-        isLearner,
-      })),
+      member.state.appliedTerm <= foundingTerm
+        ? undefined
+        : member.state.members().map(({ ID, name, peerURLs, clientURLs, isLearner }) => ({
+            id: ID,
+            name,
+            peerUrls: peerURLs,
+            clientUrls: clientURLs,
+            isLearner,
+          })),
   };
 }

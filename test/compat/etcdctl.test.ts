@@ -164,7 +164,13 @@ describe("etcdctl says the same of Keelson as of a real etcd", () => {
         ]) {
           const result = await etcdctl.run(args);
           const text = JSON.stringify(comparable(result, etcdctl.endpoint));
-          lines.push(text.replaceAll(id, "ID").replaceAll(/remaining\(\d+s\)/g, "remaining(N)"));
+          lines.push(
+            text
+              .replaceAll(id, "ID")
+              .replaceAll(/remaining\(\d+s\)/g, "remaining(N)")
+              // etcd lists them in no particular order.
+              .replaceAll(/(?<=attached keys\(\[)[^\]]*/g, (keys) => keys.split(" ").sort().join(" ")),
+          );
         }
         return lines;
       }),

@@ -132,6 +132,12 @@ describe("the peer port", () => {
     expect((await ask(member, urgent)).status).toBe(503);
   });
 
+  test("a list of members that is not whole yet is not told", async () => {
+    const member = await alone({ pages: { ...pages, members: () => undefined } });
+    expect((await fetch(`${member.url}/members`)).status).toBe(503);
+    expect((await fetch(`${member.url}/version`)).status).toBe(200);
+  });
+
   test("tells clients that came by mistake where to go", async () => {
     const member = await alone();
     const gateway = await fetch(`${member.url}/v3/kv/range`, { method: "POST", body: "{}" });

@@ -15,7 +15,8 @@ export interface MemberPage {
 /** What the peer port tells whoever asks over plain HTTP. */
 export interface PeerPages {
   readonly clusterId: bigint;
-  members(): readonly MemberPage[];
+  /** Undefined while they cannot be told yet: a list that lacks some would make them look removed. */
+  members(): readonly MemberPage[] | undefined;
   versions(): { readonly etcdserver: string; readonly etcdcluster: string; readonly storage: string };
   /** Where clients are served, to tell those who come here by mistake. */
   clientUrls(): readonly string[];

@@ -35,10 +35,10 @@ export class PeerPageServer {
     }
     if (method !== "GET") return text(405, "Method Not Allowed", [["allow", "GET"]]);
     const pages = this.pages();
-    if (pages === undefined) return text(503, "the member is starting");
-    return path === "/members"
-      ? jsonAnswer(membersJson(pages.members()), [["x-etcd-cluster-id", hexId(pages.clusterId)]])
-      : jsonAnswer(JSON.stringify(pages.versions()), []);
+    if (path === "/version" && pages !== undefined) return jsonAnswer(JSON.stringify(pages.versions()), []);
+    const members = pages?.members();
+    if (pages === undefined || members === undefined) return text(503, "the member is starting");
+    return jsonAnswer(membersJson(members), [["x-etcd-cluster-id", hexId(pages.clusterId)]]);
   }
 
   /** The HTTP/1.1 server; it does not listen itself. */
