@@ -14,16 +14,16 @@ export interface IdleCollectorPorts {
   every(intervalMs: number, work: () => void): () => void;
 }
 
-const lookMs = 250;
+const lookMs = 100;
 /** Below this share of a core the event loop counts as idle. */
 const idleShare = 0.2;
 /** So many looks in a row have to find it idle. */
-const idleLooks = 2;
+const idleLooks = 3;
 /**
  * So many idle looks later it is done again: a collection spares what was allocated while it ran, and one that began
  * under load may still be under way when the first is asked for.
  */
-const againLooks = 4;
+const againLooks = 8;
 /** Collecting pays when the event loop has worked so long since the last time. */
 const workMs = 1_000;
 
