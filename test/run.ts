@@ -1,6 +1,6 @@
 /**
  * What `npm test` runs: gets the tools, then the unit tests, then the tests against whole processes. The last line
- * is "N passed, N failed", summed over all; the exit code follows it.
+ * is "N passed, N failed", summed over all, after a list of what failed; the exit code follows it.
  *
  * With arguments, only the test files whose path contains one of them are run.
  */
@@ -10,12 +10,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { ensureEtcd } from "./tools/etcd";
 import { ensureH2load, ensureStrace, progress, repositoryDir } from "./tools/install";
-
-interface Tally {
-  passed: number;
-  failed: number;
-  skipped: number;
-}
+import { addTally, emptyTally, type Tally, tallyOf } from "./tools/junit";
 
 interface Group {
   readonly name: string;
@@ -44,17 +39,6 @@ function testFiles(): string[] {
   return found.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part))).sort();
 }
 
-/** Sums the test cases of a JUnit report. */
-function tallyOf(report: string): Tally {
-  const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
-  for (const [testcase] of report.matchAll(/<testcase\b[^>]*?(?:\/>|>[\s\S]*?<\/testcase>)/g)) {
-    if (/<(failure|error)\b/.test(testcase)) tally.failed++;
-    else if (/<skipped\b/.test(testcase)) tally.skipped++;
-    else tally.passed++;
-  }
-  return tally;
-}
-
 async function runGroup(group: Group): Promise<Tally> {
   const scratch = mkdtempSync(join(tmpdir(), "keelson-test-"));
   const report = join(scratch, "report.xml");
@@ -76,20 +60,16 @@ async function runGroup(group: Group): Promise<Tally> {
   child.once("error", () => resolve(-1));
   child.once("close", (code) => resolve(code ?? -1));
   const code = await promise;
-  const tally = existsSync(report)
-    ? tallyOf(readFileSync(report, "utf8"))
-    : { passed: 0, failed: 0, skipped: 0 };
+  const tally = existsSync(report) ? tallyOf(readFileSync(report, "utf8")) : emptyTally();
   rmSync(scratch, { recursive: true, force: true });
-  if (tally.passed + tally.failed === 0) {
-    console.log(`${group.name}: no test ran (exit code ${code})`);
-    tally.failed++;
-  } else if (code !== 0 && tally.failed === 0) {
-    console.log(`${group.name}: ended with exit code ${code} although no test failed`);
-    tally.failed++;
-  }
+  const refuse = (why: string, count = 1): void => {
+    tally.failed += count;
+    tally.failures.push(`${group.name}: ${why}`);
+  };
+  if (tally.passed + tally.failed === 0) refuse(`no test ran (exit code ${code})`);
+  else if (code !== 0 && tally.failed === 0) refuse(`ended with exit code ${code} although no test failed`);
   if (tally.skipped > 0 && process.env["CI"] === "true") {
-    console.log(`${group.name}: ${tally.skipped} tests were skipped, which CI does not allow`);
-    tally.failed += tally.skipped;
+    refuse(`${tally.skipped} tests were skipped, which CI does not allow`, tally.skipped);
   }
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   console.log(`--- ${group.name}: ${tally.passed} passed, ${tally.failed} failed in ${seconds} s`);
@@ -116,7 +96,7 @@ async function main(): Promise<void> {
     })),
   ].filter((group) => group.files.length > 0);
 
-  const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const total = emptyTally();
   if (groups.some((group) => wholeSystemDirs.includes(group.name))) {
     try {
       const tools = await ensureEtcd();
@@ -129,10 +109,10 @@ async function main(): Promise<void> {
     }
   }
   for (const group of groups) {
-    const tally = await runGroup(group);
-    total.passed += tally.passed;
-    total.failed += tally.failed;
+    addTally(total, await runGroup(group));
   }
+  // Said once more at the end, where whoever reads only that finds it.
+  for (const failure of total.failures) console.log(`\nFAILED ${failure}`);
   if (groups.length === 0) total.failed++;
   console.log(`${total.passed} passed, ${total.failed} failed`);
   process.exit(total.failed === 0 ? 0 : 1);
