@@ -17,6 +17,8 @@ const ticksPerSecond = 100;
 export interface LoadResult {
   readonly operations: number;
   readonly perSecond: number;
+  /** What was done before it was measured. */
+  readonly warmUpOperations?: number;
   readonly latencyMs: { readonly p50: number; readonly p99: number } | undefined;
   /** The server's processor time for each operation, in microseconds. */
   readonly serverCpuMicroseconds: number;
@@ -219,6 +221,7 @@ export async function runH2loadOverMembers(
 
 interface BenchReport {
   readonly passed: boolean;
+  readonly warmUpOperations: number;
   readonly succeeded: number;
   readonly failed: number;
   readonly perSecond: number;
@@ -256,7 +259,8 @@ export async function runBench(
     operations,
     perSecond: report.watch?.eventsPerSecond ?? report.perSecond,
     latencyMs: report.latencyMs,
-    serverCpuMicroseconds: (serverCpuMs * 1000) / Math.max(1, operations),
+    serverCpuMicroseconds: (serverCpuMs * 1000) / Math.max(1, operations + report.warmUpOperations),
+    warmUpOperations: report.warmUpOperations,
     generatorShare: report.generatorCpuShare,
     saturated: report.generatorSaturated,
     stallMs: report.probe?.longestStallMs ?? 0,

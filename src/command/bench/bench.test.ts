@@ -223,6 +223,33 @@ describe("each workload counts what the server did", () => {
   });
 });
 
+describe("a warm-up", () => {
+  test("is not measured", async () => {
+    const port = await startStore();
+    const { code, out } = await bench(port, `put ${small} --warm-up 300ms --total 100 --no-probe --json`);
+    const report = JSON.parse(out) as { succeeded: number; warmUpOperations: number; revision: object };
+    expect(report).toMatchObject({ passed: true, succeeded: 100 });
+    expect(report.warmUpOperations).toBeGreaterThan(0);
+    // The store begins at revision 1.
+    const before = 1 + report.warmUpOperations;
+    expect(report.revision).toMatchObject({ before, after: before + 100 });
+    expect(code).toBe(0);
+  });
+
+  test("that fails does not hide that the run does", async () => {
+    const port = await startStore({ refusesEvery: 1, refusal: { code: 14, text: "no leader" } });
+    const { code, out } = await bench(port, `put ${small} --warm-up 100ms --total 4 --no-probe`);
+    expect(out).toContain("Unavailable: no leader");
+    expect(code).toBe(1);
+  });
+
+  test("cannot be had where every event is counted", async () => {
+    const { code, error } = await bench(1, "watch --warm-up 1s");
+    expect(error).toContain("--warm-up: watch counts every event");
+    expect(code).toBe(2);
+  });
+});
+
 describe("a server that does something wrong is found out", () => {
   test("an acknowledged put that did not happen fails the revision check", async () => {
     const { code, out } = await bench(

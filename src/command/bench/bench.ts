@@ -9,7 +9,7 @@ import { nearestName } from "../nearest";
 import type { Target } from "./http2/connection";
 import { type BenchOptions, type Workload, workloads } from "./options";
 import { jsonReport, passed, textReport } from "./report";
-import { type Progress, runBenchmark } from "./run";
+import { type Progress, runBenchmark, warmingUp } from "./run";
 
 /** A combination of options that cannot be run. */
 class BadOptions extends Error {
@@ -30,6 +30,7 @@ interface RawOptions {
   readonly seed: number;
   readonly total?: number;
   readonly duration?: number;
+  readonly warmUp?: number;
   readonly rate?: number;
   readonly rangeKeys: number;
   readonly serializable?: boolean;
@@ -87,6 +88,7 @@ function command(write: (text: string) => void): Command {
     .option("--in-flight <number>", "calls that each has open at once", wholeNumber(1, 10_000), 1)
     .option("--total <number>", "stop after so many operations (default: 10 seconds)", wholeNumber(1, 1e12))
     .option("--duration <duration>", "stop after this time", duration)
+    .option("--warm-up <duration>", "the same load for this long first, which is not measured", duration)
     .option(
       "--rate <number>",
       "operations per second in all; latency then counts from when each was due",
@@ -167,6 +169,9 @@ export function benchOptions(workload: Workload, raw: RawOptions): BenchOptions 
   if (workload === "watch" && raw.watchers % keySpace !== 0) {
     throw new BadOptions(`--watchers: ${raw.watchers} cannot be spread evenly over ${keySpace} keys`);
   }
+  if (workload === "watch" && raw.warmUp !== undefined) {
+    throw new BadOptions("--warm-up: watch counts every event, so it cannot leave some out");
+  }
   return {
     workload,
     targets: targetsOf(raw),
@@ -181,6 +186,7 @@ export function benchOptions(workload: Workload, raw: RawOptions): BenchOptions 
     seed: raw.seed,
     total: raw.total,
     durationMs: raw.total === undefined ? (raw.duration ?? 10_000) : undefined,
+    warmUpMs: raw.warmUp,
     ratePerSecond: raw.rate,
     rangeKeys: raw.rangeKeys,
     serializable: raw.serializable === true,
@@ -234,12 +240,15 @@ function progressBar(options: BenchOptions, output: BenchOutput): { show: Progre
     hideCursor: true,
     clearOnComplete: true,
   });
-  const startMs = performance.now();
   let begun = false;
+  let shown: string | undefined;
+  let startMs = 0;
   return {
     show(phase, finished, total, perSecond) {
       const payload = { phase, finished, perSecond: Math.round(perSecond) };
-      const whole = total ?? options.durationMs ?? 1;
+      const whole = total ?? (phase === warmingUp ? options.warmUpMs : options.durationMs) ?? 1;
+      if (phase !== shown) startMs = performance.now();
+      shown = phase;
       const part = total === undefined ? Math.min(performance.now() - startMs, whole) : finished;
       if (!begun) bar.start(whole, 0, payload);
       begun = true;

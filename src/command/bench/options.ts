@@ -23,6 +23,8 @@ export interface BenchOptions {
   readonly total: number | undefined;
   /** ... or after this time. Exactly one of both is given. */
   readonly durationMs: number | undefined;
+  /** The same load for this long first, none of which is measured. */
+  readonly warmUpMs: number | undefined;
   /** Operations per second in all; undefined is as fast as it goes. */
   readonly ratePerSecond: number | undefined;
   /** Keys in one range. */

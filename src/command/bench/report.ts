@@ -123,6 +123,7 @@ export function jsonReport(result: BenchResult): Record<string, unknown> {
     valueBytes: options.valueBytes,
     passed: passed(result),
     elapsedMs,
+    warmUpOperations: result.warmUpOperations,
     succeeded: measurement.succeeded,
     failed: measurement.failed,
     indefinite: measurement.indefinite,

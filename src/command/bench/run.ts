@@ -25,6 +25,8 @@ export interface BenchResult {
   readonly options: BenchOptions;
   readonly measurement: Measurement;
   readonly elapsedMs: number;
+  /** Operations that succeeded before it was measured. */
+  readonly warmUpOperations: number;
   /** User and system time of this process while it measured. */
   readonly generatorCpuMs: number;
   readonly probe: ProbeReport | undefined;
@@ -44,6 +46,9 @@ export interface WatchResult {
   readonly latency: Watchers["latency"];
   readonly failure: string | undefined;
 }
+
+/** The phase in which the load is not measured. */
+export const warmingUp = "warming up";
 
 /** Hears how far the run is. */
 export type Progress = (
@@ -80,6 +85,7 @@ async function measure(
     watchers === undefined ? [] : await openConnections(options.targets, options.connections);
   try {
     await watchers?.open(watchConnections, options);
+    const warm = await warmUp(options, connections, progress, interrupted);
     const writes = options.workload !== "range" && options.workload !== "lease-keepalive";
     const before = options.revisionCheck ? await storeRevision(first) : undefined;
     const probe = options.probe ? await startProbe(options.targets[0]!) : undefined;
@@ -87,7 +93,7 @@ async function measure(
     const measurement = new Measurement();
     const cpuBefore = process.cpuUsage();
     const beginMs = performance.now();
-    const guard = new Guard(measurement, options, progress, interrupted);
+    const guard = new Guard(measurement, options, "measuring", progress, interrupted);
     const gaveUp = await guard.run(load(options, connections, measurement, guard));
     const elapsedMs = guard.pace?.elapsedMs ?? performance.now() - beginMs;
 
@@ -97,9 +103,19 @@ async function measure(
     const revision =
       before === undefined || gaveUp
         ? undefined
-        : revisionCheck(before, await storeRevision(first), writes ? measurement : undefined);
+        : revisionCheck(before, await storeRevision(first), writes ? { measurement, warm } : undefined);
     const generatorCpuMs = (cpu.user + cpu.system) / 1000;
-    return { options, measurement, elapsedMs, generatorCpuMs, probe: probeReport, revision, watch, gaveUp };
+    return {
+      options,
+      measurement,
+      elapsedMs,
+      warmUpOperations: warm.succeeded,
+      generatorCpuMs,
+      probe: probeReport,
+      revision,
+      watch,
+      gaveUp,
+    };
   } finally {
     watchers?.close();
     for (const connection of watchConnections) connection.close();
@@ -131,6 +147,23 @@ async function prepareKeys(
   }
   const [error] = measurement.errors.values();
   if (error !== undefined) throw new Error(`the keys could not be written: ${error.text}`);
+}
+
+/** The same load, measured for nobody: runtimes on both sides compile what is hot meanwhile. */
+async function warmUp(
+  options: BenchOptions,
+  connections: readonly Connection[],
+  progress: Progress,
+  interrupted: AbortSignal,
+): Promise<Measurement> {
+  const measurement = new Measurement();
+  if (options.warmUpMs === undefined) return measurement;
+  const limits = { ...options, total: undefined, durationMs: options.warmUpMs };
+  const guard = new Guard(measurement, limits, warmingUp, progress, interrupted);
+  if (await guard.run(load(limits, connections, measurement, guard))) {
+    throw new Error("nothing was answered while warming up");
+  }
+  return measurement;
 }
 
 function load(
@@ -195,6 +228,7 @@ class Guard {
   constructor(
     private readonly measurement: Measurement,
     private readonly options: BenchOptions,
+    private readonly phase: string,
     private readonly progress: Progress,
     private readonly interrupted: AbortSignal,
   ) {}
@@ -229,7 +263,7 @@ class Guard {
       const perSecond = ((finished - lastFinished) / (nowMs - lastMs)) * 1000;
       lastFinished = finished;
       lastMs = nowMs;
-      this.progress("measuring", finished, this.options.total, perSecond);
+      this.progress(this.phase, finished, this.options.total, perSecond);
     }, 200);
     try {
       return await Promise.race([load.then(() => false), promise]);
@@ -263,9 +297,15 @@ async function watchResult(
   };
 }
 
-function revisionCheck(before: bigint, after: bigint, writes: Measurement | undefined): RevisionCheck {
-  const expectedMin = writes?.succeeded ?? 0;
-  const expectedMax = expectedMin + (writes?.indefinite ?? 0);
+function revisionCheck(
+  before: bigint,
+  after: bigint,
+  writes: { readonly measurement: Measurement; readonly warm: Measurement } | undefined,
+): RevisionCheck {
+  const expectedMin = writes?.measurement.succeeded ?? 0;
+  // What failed indefinitely while warming up may have taken effect since.
+  const expectedMax =
+    expectedMin + (writes === undefined ? 0 : writes.measurement.indefinite + writes.warm.indefinite);
   const advanced = Number(after - before);
   return {
     before,
