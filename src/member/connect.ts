@@ -31,7 +31,7 @@ export function connect(
 ): void {
   const { clusterId, id: memberId, state, snapshots } = member;
   const isFresh = () => {
-    const { startIndex, lastTerm } = member.status();
+    const { startIndex, lastTerm } = member.briefStatus();
     return startIndex === 0 && lastTerm <= foundingTerm;
   };
   peers.start(

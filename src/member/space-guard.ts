@@ -97,7 +97,7 @@ export class SpaceGuard {
 
   /** Looks at the database, which costs more than a put: after each commit, not before each write. */
   measureDatabase(): void {
-    this.#usedBytes = this.#options.state.sizes().totalBytes;
+    this.#usedBytes = this.#options.state.fileBytes;
     this.#admittedBytes = 0;
   }
 

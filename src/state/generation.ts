@@ -24,6 +24,7 @@ export class Generation {
   readonly store: MvccStore;
   readonly sweep: Sweep;
   readonly history: History;
+  #pageBytes = 0;
 
   constructor(readonly database: Database) {
     this.journal = new Journal(database);
@@ -35,6 +36,18 @@ export class Generation {
     const sweep = new Sweep(this.store);
     this.sweep = sweep;
     this.history = new MvccHistory(this.store, () => sweep.reached);
+  }
+
+  /** Size of a page of the database, which never changes. */
+  get pageBytes(): number {
+    this.#pageBytes ||= this.pragma("page_size");
+    return this.#pageBytes;
+  }
+
+  /** What a pragma of SQLite that answers a number says. */
+  pragma(name: "page_size" | "page_count" | "freelist_count"): number {
+    const row = this.database.query<unknown, []>(`PRAGMA ${name}`).values()[0];
+    return Number(row?.[0] ?? 0);
   }
 
   /** Reads all rows in slices of a few milliseconds, checking each, their number and their sum. */

@@ -331,7 +331,7 @@ export class StateMachine {
     if (this.#pending !== undefined) return false;
     this.#now.journal.write(0);
     this.#now.database.run(`PRAGMA incremental_vacuum(${Math.max(1, Math.floor(pagesMax))})`);
-    return this.#pragma("freelist_count") === 0;
+    return this.#now.pragma("freelist_count") === 0;
   }
 
   /** When a revision was written, to a second (milliseconds since 1970); undefined when nobody knows any more. */
@@ -384,18 +384,17 @@ export class StateMachine {
   }
 
   sizes(): StateSizes {
-    const pageSize = this.#pragma("page_size");
-    const pages = this.#pragma("page_count");
+    const now = this.#now;
     return {
-      totalBytes: pages * pageSize,
-      inUseBytes: (pages - this.#pragma("freelist_count")) * pageSize,
-      keys: this.#now.store.index.live,
+      totalBytes: this.fileBytes,
+      inUseBytes: this.fileBytes - now.pragma("freelist_count") * now.pageBytes,
+      keys: now.store.index.live,
     };
   }
 
-  #pragma(name: string): number {
-    const row = this.#now.database.query<unknown, []>(`PRAGMA ${name}`).values()[0];
-    return Number(row?.[0] ?? 0);
+  /** What the database file has or will have, the part in its log included. Asked at every commit. */
+  get fileBytes(): number {
+    return this.#now.pragma("page_count") * this.#now.pageBytes;
   }
 
   /** Flushes and lets the database go; the caller closes it. */

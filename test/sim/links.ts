@@ -29,6 +29,8 @@ export interface Endpoint {
   /** Runs when this life can take it: later while it is paused, never once it has ended. */
   enter(work: () => void): void;
   readonly alive: boolean;
+  /** Nothing of it is on its disk yet; once that is over, it stays so for this life. */
+  fresh: boolean;
 }
 
 interface Link {
@@ -81,6 +83,7 @@ export class Links {
           identity,
           handler,
           enter: life.enter,
+          fresh: true,
           get alive() {
             return life.alive();
           },
@@ -206,7 +209,8 @@ export class Links {
     if (endpoint.handler.isRemoved(message.from)) return this.#turnAway(endpoint, message.from);
     const sender = this.#endpoints.get(message.from);
     // No member of the simulation ever loses what it has synced, so nobody may ever be told so.
-    if (sender?.identity.isFresh?.() === true && endpoint.handler.hasLived?.(message.from) === true) {
+    if (sender?.fresh === true) sender.fresh = sender.identity.isFresh?.() === true;
+    if (sender?.fresh === true && endpoint.handler.hasLived?.(message.from) === true) {
       return sender.enter(() => sender.handler.lostData?.(endpoint.identity.memberId));
     }
     const nowMs = this.#clock.monotonicMs();
