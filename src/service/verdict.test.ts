@@ -43,6 +43,20 @@ test("members that do not answer cost spare, then the quorum", () => {
   );
 });
 
+test("a learner that was added and never started takes nothing away", () => {
+  const awaited = member("4", { ...gone, learner: true, name: "" });
+  expect(judge({ self: "1", members: [...three, awaited], alarms: [] })).toMatchObject({
+    kind: "healthy",
+    sentence: "Can lose 1 of 3.",
+    reasons: ["A learner that was added has not been started yet."],
+  });
+  expect(of([member("1"), member("2"), member("3", gone), awaited])).toBe(
+    "degraded: n3 does not answer; the next failure stops writes.",
+  );
+  // A voter that was added counts at once.
+  expect(of([...three, member("4", { ...gone, name: "" })])).toStartWith("degraded: 4 does not answer");
+});
+
 test("figures older than three seconds count for nothing", () => {
   const old: Partial<JudgedMember> = { ageMs: 3_001, silentMs: 1 };
   expect(of([member("1"), member("2", old), member("3", old)])).toStartWith("no-quorum");

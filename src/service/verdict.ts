@@ -75,8 +75,23 @@ function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** Judges what is known. */
+/** Judges what is known. A learner that was added and has never started is only mentioned: nobody counts on it yet. */
 export function judge({ self, members, alarms }: Judged): Verdict {
+  const awaited = members.filter(({ learner, name }) => learner && name === "");
+  const found = judgeStarted({
+    self,
+    members: members.filter((member) => !awaited.includes(member)),
+    alarms,
+  });
+  if (awaited.length === 0) return found;
+  const sentence =
+    awaited.length === 1
+      ? "A learner that was added has not been started yet."
+      : `${awaited.length} learners that were added have not been started yet.`;
+  return { ...found, reasons: [...found.reasons, sentence] };
+}
+
+function judgeStarted({ self, members, alarms }: Judged): Verdict {
   const own = members.find(({ id }) => id === self);
   if (own === undefined) return verdict("isolated", "This member is not in the cluster's list of members.");
   if (!isFresh(own)) return verdict("unknown", "This member has not measured itself yet.");

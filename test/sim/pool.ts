@@ -24,7 +24,7 @@ export interface PoolOptions {
 }
 
 /** A seed that takes more processor time counts as hung; without a count of it, more time. */
-const seedMsMax = 180_000;
+const seedMsMax = 60_000;
 const watchIntervalMs = 5_000;
 /** The unit of processor times in /proc, on every Linux. */
 const clockTickMs = 10;
