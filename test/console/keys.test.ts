@@ -1,5 +1,6 @@
 /** The pages about keys, as a browser without scripts meets them. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { AlarmType } from "../../src/proto/gen/etcd/rpc_pb";
 import { RestHarness } from "../rest/harness";
 import { unescaped, Visitor } from "./visitor";
 
@@ -133,6 +134,34 @@ test("a conflicting edit is shown with both sides and never overwrites", async (
   expect(again.title).toBe("Save conflict?");
   await visitor.submit(again.form("/ui/key/save"));
   expect(await get("text/conflict")).toBe("mine\nsecond\n");
+});
+
+test("a save without room says what to do in the console's words, and keeps the key", async () => {
+  await put("text/full", "old\n");
+  const edit = await visitor.get(keyPath("/edit", "text/full"));
+  const preview = await visitor.submit(edit.form("/ui/key/preview"), { value: "new\n" });
+  const { member } = server.server;
+  const alarm = (action: number) =>
+    member.write({
+      case: "alarm",
+      value: {
+        $typeName: "etcdserverpb.AlarmRequest",
+        action,
+        memberID: member.id,
+        alarm: AlarmType.NOSPACE,
+      },
+    });
+  await alarm(1);
+  try {
+    const refused = await visitor.submit(preview.form("/ui/key/save"));
+    expect(refused.status).toBe(507);
+    expect(refused.text).toContain("Nothing was changed.");
+    expect(refused.text).toContain("The overview has the cure step by step");
+    expect(refused.text).not.toContain("POST /");
+  } finally {
+    await alarm(2);
+  }
+  expect(await get("text/full")).toBe("old\n");
 });
 
 test("a new key is created only when nobody was faster", async () => {

@@ -3,7 +3,7 @@
 import type { IconName } from "../../../web/icons";
 import type { ClusterView } from "../../service/cluster-status";
 import { keelsonVersion } from "../../version";
-import { type Problem, problemKinds } from "../rest/problem";
+import { type Problem, type ProblemKind, problemKinds } from "../rest/problem";
 import { assetPaths, assetsVersion } from "./assets";
 import { NoticeBox } from "./components/boxes";
 import { Form } from "./components/form";
@@ -321,6 +321,13 @@ function Palette(): Html {
   );
 }
 
+/** Where what helps in a browser is not what helps with curl. */
+const fixesHere: Partial<Record<ProblemKind, string>> = {
+  "no-space":
+    "The overview has the cure step by step: delete or compact, give the space back, disarm the alarm.",
+  corrupt: "The overview names the member that differs, and the cure step by step.",
+};
+
 /** A page about a request that failed: what, since when, what is safe, what next. */
 export function errorPage(problem: Problem, requestId: string, unsure: boolean, nowMs: number): PageContent {
   const { title, fix } = problemKinds[problem.kind];
@@ -335,7 +342,7 @@ export function errorPage(problem: Problem, requestId: string, unsure: boolean, 
               ? "It is not known whether the change happened: look at its effect before you repeat it."
               : "Nothing was changed."}
           </p>
-          <p>{problem.details.fix ?? fix}</p>
+          <p>{problem.details.fix ?? fixesHere[problem.kind] ?? fix}</p>
         </NoticeBox>
         <Facts class="list narrow-page">
           <Fact label="When">
