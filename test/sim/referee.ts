@@ -23,6 +23,8 @@ interface Standing {
   /** Terms of the entries that consensus handed out, by index; and of those that the log acknowledged. */
   handedOut: Term[];
   durable: Term[];
+  /** Batches that its log was given and has not called durable: of these a crash leaves a beginning. */
+  given: LogBatch[];
   durableTerm: Term;
   durableVote: MemberId;
   /** When a leader was last heard, on the host's own clock. */
@@ -77,6 +79,7 @@ export class Referee {
         revision: 0,
         handedOut: [],
         durable: [],
+        given: [],
         durableTerm: 0,
         durableVote: 0n,
         heardLeaderMs: Number.NEGATIVE_INFINITY,
@@ -104,30 +107,36 @@ export class Referee {
     return found?.host;
   }
 
-  /** P1 and R8 over a restart: the log still has whatever it once called durable. */
+  /** P1 and R8 over a restart: the log has whatever it once called durable, and then a beginning of what it was given. */
   logOpened(host: SimulatedHost, log: DurableLog): void {
     const standing = this.#standing(host);
-    const { durable } = standing;
-    claim(
-      log.lastIndex >= durable.length - 1,
-      () => `P1: the log of ${host.name} ends at ${log.lastIndex}, ${durable.length - 1} was acknowledged`,
-    );
+    const { durable, given } = standing;
     const terms: Term[] = [];
-    const first = log.firstIndex - 1;
-    for (let index = first; index <= log.lastIndex; index++) {
+    for (let index = log.firstIndex - 1; index <= log.lastIndex; index++) {
       const term = log.term(index);
-      claim(
-        index === first || index >= durable.length || durable[index] === term,
-        () => `P1: entry ${index} of ${host.name} was acknowledged with term ${durable[index]}, now ${term}`,
-      );
       if (term !== undefined) terms[index] = term;
     }
+    claim(durable.length === 0 || isBeginning(log, terms, durable, given), () => {
+      const index = terms.findIndex((term, at) => at >= log.firstIndex && term !== (durable[at] ?? term));
+      return (
+        `P1: the log of ${host.name} ends at ${log.lastIndex}, ${durable.length - 1} was acknowledged` +
+        (index === -1 ? "" : `; at ${index} it has term ${terms[index]}, acknowledged was ${durable[index]}`)
+      );
+    });
     standing.handedOut = terms;
     standing.durable = terms.slice();
+    standing.given = [];
   }
 
-  durable(host: SimulatedHost, { entries, hardState, snapshot }: LogBatch): void {
+  given(host: SimulatedHost, batch: LogBatch): void {
+    this.#standing(host).given.push(batch);
+  }
+
+  durable(host: SimulatedHost, batch: LogBatch): void {
     const standing = this.#standing(host);
+    const { entries, hardState, snapshot } = batch;
+    // Batches become durable in order.
+    standing.given.splice(0, standing.given.indexOf(batch) + 1);
     if (snapshot !== undefined) {
       this.counts.installs++;
       this.#trace(host, `snapshot ${snapshot.index} is in the log`);
@@ -408,6 +417,38 @@ export class Referee {
     this.counts.committed += commit - this.committed;
     this.committed = commit;
   }
+}
+
+/** Whether a log that was found is the durable one with some of the entries that it was given after that. */
+function isBeginning(
+  log: DurableLog,
+  found: readonly (Term | undefined)[],
+  durable: readonly Term[],
+  given: readonly LogBatch[],
+): boolean {
+  const terms = durable.slice();
+  const fits = (): boolean => {
+    if (terms.length !== log.lastIndex + 1) return false;
+    // What the log begins behind was cut, or came by snapshot.
+    for (let index = log.lastIndex; index >= log.firstIndex; index--) {
+      if (found[index] !== terms[index]) return false;
+    }
+    return true;
+  };
+  if (fits()) return true;
+  for (const { entries, snapshot } of given) {
+    if (snapshot !== undefined) {
+      if (terms[snapshot.index] !== snapshot.term) terms.length = snapshot.index;
+      terms[snapshot.index] = snapshot.term;
+      if (fits()) return true;
+    }
+    for (const { index, term } of entries) {
+      terms.length = index;
+      terms.push(term);
+      if (fits()) return true;
+    }
+  }
+  return false;
 }
 
 function lifeOf({ name, life }: SimulatedHost): string {

@@ -522,7 +522,7 @@ export class Simulation {
         this.#guarded(() => this.referee.ready(host(), ready));
       },
       logOpened: (log) => this.#guarded(() => this.referee.logOpened(host(), log)),
-      appended: () => {},
+      appended: (_log, batch) => this.#guarded(() => this.referee.given(host(), batch)),
       durable: (_log, batch) => this.#guarded(() => this.referee.durable(host(), batch)),
       applied: (_state, index, term, command, result, changes) =>
         this.#guarded(() => {
