@@ -1,7 +1,7 @@
 /** Leases on whole clusters: renewed on any member, timed by whoever leads (lease-rules.md). */
 import { expect, test } from "bun:test";
 import { create } from "@bufbuild/protobuf";
-import { Cluster } from "../../test/sim/cluster";
+import { Cluster, peerUrl } from "../../test/sim/cluster";
 import { refuse } from "../errors";
 import { PutRequestSchema } from "../proto/gen/etcd/rpc_pb";
 import type { Member } from "./member";
@@ -101,6 +101,36 @@ test("L14 a leader that is cut off answers no renewal, and after healing the nex
   cluster.network.heal();
   expect(cluster.clock.settle(answer)).toBe(60);
   expect(cluster.leader().id).not.toBe(leader.id);
+});
+
+test("L14 the only voter does not renew what a learner knows to be revoked", () => {
+  const cluster = new Cluster(1).start();
+  const [voter] = cluster.running();
+  const added = voter!.addMember({ peerUrls: [peerUrl("m2")], isLearner: true });
+  const { id: memberId, members } = cluster.clock.settle(added);
+  const others = members.filter(({ ID }) => ID !== memberId);
+  const { member: learner } = cluster.join("m2", {
+    clusterId: voter!.clusterId,
+    memberId,
+    name: "m2",
+    members: others.map(({ ID, peerURLs }) => ({ id: ID, peerUrls: peerURLs })),
+    promote: false,
+  });
+  cluster.clock.settle(learner!.ready());
+  cluster.clock.settle(voter!.write(grant(60)));
+  cluster.until(() => learner!.state.lease(id));
+  // As in a checkpoint: the voter commits and tells the learner, but applies nothing itself.
+  const release = cluster.node(voter!.id).world.holdApply();
+  const revoked = voter!.write({
+    case: "leaseRevoke",
+    value: { $typeName: "keelson.LeaseRevoke", id, expiredInTerm: 0n },
+  });
+  cluster.until(() => learner!.state.lease(id) === undefined);
+  const answers = [renewed(voter!), renewed(learner!)];
+  cluster.clock.run(100);
+  release();
+  expect(cluster.clock.settle(Promise.all(answers))).toEqual([0, 0]);
+  cluster.clock.settle(revoked);
 });
 
 test("L14 what a client was told of a renewal holds under the next leader", () => {

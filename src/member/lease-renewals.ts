@@ -24,7 +24,7 @@ export interface LeaseRenewalsParts {
   readonly clock: Clock;
   /** The leader as far as known; `noMember`: none. */
   readonly leader: () => MemberId;
-  /** Nobody else votes, so nobody else can lead. */
+  /** There is no other member: nobody else can lead, or have applied what is not applied here yet. */
   readonly alone: () => boolean;
   readonly linearizable: () => Promise<void>;
   /** Proposes, in this term only, that the recorded rest of a lease be cleared; resolves when that is applied. */

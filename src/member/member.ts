@@ -87,6 +87,8 @@ export class Member {
   #leaderSinceMs = 0;
   #learner = false;
   /** Nobody else votes. */
+  #votesAlone = false;
+  /** There is no other member. */
   #alone = false;
   #stopping = false;
   #stopBegun = false;
@@ -483,7 +485,8 @@ export class Member {
   #configurationChanged(): void {
     const { voters, learners } = this.#raft.briefStatus().configuration;
     this.#learner = learners.includes(this.id);
-    this.#alone = voters.length === 1 && voters[0] === this.id;
+    this.#votesAlone = voters.length === 1 && voters[0] === this.id;
+    this.#alone = this.#votesAlone && learners.length === 0;
     this.#ports.peers.setMembers(this.#others.addresses());
     this.#news.members(this.state.members());
     this.#membership.applied();
@@ -520,7 +523,7 @@ export class Member {
   #resignIfDiskStalls(nowMs: number): void {
     const sinceMs = this.#loop.unpersistedSinceMs;
     if (sinceMs === undefined || nowMs - sinceMs < this.options.electionTimeoutMs) return;
-    if (this.isLeader && !this.#alone) void this.#handOver.away();
+    if (this.isLeader && !this.#votesAlone) void this.#handOver.away();
   }
 
   #logFull(full: boolean): void {
