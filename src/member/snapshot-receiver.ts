@@ -66,8 +66,11 @@ export interface ReceivingStatus {
 const retryMs = 250;
 /** Shows the sender that its snapshot is still wanted, while it is verified and read. */
 const touchMs = 1_000;
-/** Written pieces are synced after so many bytes: the log's own syncs wait for one, and the last one should be short. */
-const syncBytes = 4 * 1024 ** 2;
+/**
+ * Written pieces are synced after so many bytes: the log's own syncs wait for one. Measured with 1 GB beside 500 puts/s on
+ * one disk: p99 of the puts was 2.1-2.9 times that of before with 4 MiB, 1.4-1.6 with 1 MiB, 1.8 with 512 KiB.
+ */
+const syncBytes = 1024 ** 2;
 
 /** The member stops: what was received so far is removed at the next start. */
 class StoppedError extends Error {
