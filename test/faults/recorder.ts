@@ -120,7 +120,7 @@ export class RecordingClient {
 
   /** A live connection; undefined when the endpoint cannot be reached, and then nothing was sent. */
   async #connect(): Promise<GrpcClient | undefined> {
-    if (this.#connection !== undefined && !this.#connection.broken) return this.#connection;
+    if (this.#connection !== undefined && !this.#connection.leaving) return this.#connection;
     this.close();
     const client = new GrpcClient(this.endpoint.url);
     try {

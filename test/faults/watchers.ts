@@ -116,7 +116,7 @@ export class Watchers {
     while (!this.#stopped && !this.settling) {
       const endpoint = this.#pick();
       const connection = new GrpcClient(endpoint.url);
-      for (let round = 0; round < 20 && !this.settling && !connection.broken; round++) {
+      for (let round = 0; round < 20 && !this.settling && !connection.leaving; round++) {
         const record: OpenStream = { client: 1_000, member: endpoint.member, messages: [], live: false };
         this.#streams.push(record);
         const stream = connection.stream(Watch.method.watch);

@@ -113,10 +113,6 @@ export class GrpcClient {
     });
   }
 
-  get broken(): boolean {
-    return this.#broken;
-  }
-
   /** The server takes no new requests on this connection. */
   get leaving(): boolean {
     return this.#broken || this.#lastTaken !== undefined;
@@ -138,30 +134,32 @@ export class GrpcClient {
     this.#session.destroy();
   }
 
-  /** Opens a stream with gRPC's headers; `more` may override or add any. */
+  /**
+   * Opens a stream with gRPC's headers; `more` may override or add any. Throws ConnectionLost when the connection takes
+   * no new streams.
+   */
   open(path: string, more: Readonly<Record<string, string>> = {}): ClientHttp2Stream {
-    return this.#session.request({
-      ":method": "POST",
-      ":path": path,
-      "content-type": "application/grpc",
-      te: "trailers",
-      ...more,
-    });
+    try {
+      return this.#session.request({
+        ":method": "POST",
+        ":path": path,
+        "content-type": "application/grpc",
+        te: "trailers",
+        ...more,
+      });
+    } catch (error) {
+      throw new ConnectionLost(String(error), false);
+    }
   }
 
   /** Sends bytes as they are and returns everything that came back. */
-  raw(
+  async raw(
     path: string,
     bytes: Uint8Array,
     options: { headers?: Readonly<Record<string, string>>; halfClose?: boolean; timeoutMs?: number } = {},
   ): Promise<RawReply> {
     const { promise, resolve, reject } = Promise.withResolvers<RawReply>();
-    let stream: ClientHttp2Stream;
-    try {
-      stream = this.open(path, options.headers);
-    } catch (error) {
-      return Promise.reject(new ConnectionLost(String(error), false));
-    }
+    const stream = this.open(path, options.headers);
     let httpStatus: number | undefined;
     let status: Status | undefined;
     const frames: Buffer[] = [];
