@@ -138,6 +138,8 @@ export class Watchers {
   };
   readonly #context: WatchersContext;
   readonly #streams = new Set<Stream>();
+  /** Streams that ended, or were not there yet, and are about to be opened. */
+  #opening = 0;
   #stopped = false;
 
   constructor(context: WatchersContext) {
@@ -148,7 +150,7 @@ export class Watchers {
     const { workload } = this.#context;
     for (let i = 0; i < workload.watchStreams; i++) {
       const wanted = Array.from({ length: workload.watchersPerStream }, () => this.#draw());
-      this.#later(() => this.#open(wanted));
+      this.#openLater(wanted);
     }
     if (workload.watchStreams > 0) this.#fidget();
   }
@@ -180,11 +182,19 @@ export class Watchers {
     };
   }
 
+  #openLater(wanted: Watched[]): void {
+    this.#opening++;
+    this.#later(() => {
+      this.#opening--;
+      this.#open(wanted);
+    });
+  }
+
   #open(wanted: Watched[]): void {
     const { rng, truth, workload, clock } = this.#context;
     const host = this.#context.someHost();
     if (host?.services === undefined) {
-      this.#later(() => this.#open(wanted));
+      this.#openLater(wanted);
       return;
     }
     this.#context.at(host, () => {
@@ -281,7 +291,7 @@ export class Watchers {
     const wanted = [...stream.live.values(), ...stream.asked];
     if (wanted.length === 0) return;
     this.counts.resumed++;
-    this.#later(() => this.#open(wanted));
+    this.#openLater(wanted);
   }
 
   /** Members die without a word. */
@@ -323,6 +333,7 @@ export class Watchers {
   /** Every watcher has seen everything up to now. */
   get caughtUp(): boolean {
     const { truth } = this.#context;
+    if (this.#opening > 0) return false;
     for (const { live, asked } of this.#streams) {
       if (asked.length > 0) return false;
       for (const watched of live.values()) if (this.#misses(watched, truth.revision)) return false;
