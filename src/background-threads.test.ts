@@ -56,6 +56,13 @@ test("compilers and cleaners give way, each once, and those that come later too"
   threads.set(2, "JITWorker");
   ports.look();
   expect(ports.scheduled).toEqual([2, 4, 7, 2]);
+  // A thread that was met before it had given itself its name.
+  threads.set(8, "keelson");
+  ports.look();
+  threads.set(8, "JITWorker");
+  ports.look();
+  ports.look();
+  expect(ports.scheduled).toEqual([2, 4, 7, 2, 8]);
   // Those that serve keep their priority.
   expect(ports.served).toEqual([
     [1, 3, 500_000],
@@ -81,10 +88,14 @@ test.if(process.platform === "linux")(
     for (let round = 0; round < 3_000_000; round++) sum = (sum + Math.imul(round, 31)) | 0;
     expect(sum).not.toBeNaN();
     const stop = startBackgroundThreads();
+    // The runtime may start a compiler at any time: the next look finds it.
+    const giveWay = () => nices("JITWorker").every((nice) => nice >= 10);
+    for (let waits = 0; waits < 100 && (nices("JITWorker").length === 0 || !giveWay()); waits++) {
+      await Bun.sleep(50);
+    }
+    expect(nices("JITWorker").length).toBeGreaterThan(0);
+    expect(giveWay()).toBe(true);
     stop();
-    const compilers = nices("JITWorker");
-    expect(compilers.length).toBeGreaterThan(0);
-    expect(compilers.every((nice) => nice >= 10)).toBe(true);
     expect(
       Number(
         readFileSync("/proc/thread-self/stat", "latin1")

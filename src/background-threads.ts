@@ -34,14 +34,16 @@ const servingSliceNs = 500_000;
 
 /** Looks after the threads from now on; the answer ends it. Does nothing where threads have no priority of their own. */
 export function startBackgroundThreads(ports: ThreadPorts = systemPorts): () => void {
-  let known: ReadonlySet<number> = new Set();
+  let known: ReadonlyMap<number, string> = new Map();
   const look = (): void => {
-    const present = ports.list();
+    const present = new Map<number, string>();
     const serving = { nice: ports.nice(), sliceNs: servingSliceNs };
-    for (const thread of present) {
-      if (known.has(thread)) continue;
+    for (const thread of ports.list()) {
       try {
+        // A thread bears its parent's name until it has given itself its own.
         const name = ports.name(thread);
+        present.set(thread, name);
+        if (known.get(thread) === name) continue;
         if (backgroundNames.has(name)) ports.schedule(thread, background);
         else if (thread === ports.own || servingName.test(name)) ports.schedule(thread, serving);
       } catch {
@@ -49,7 +51,7 @@ export function startBackgroundThreads(ports: ThreadPorts = systemPorts): () => 
         continue;
       }
     }
-    known = new Set(present);
+    known = present;
   };
   look();
   return ports.every(lookMs, look);
